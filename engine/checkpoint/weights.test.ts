@@ -1,0 +1,104 @@
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { f32FromBytes } from "./dequantise.ts";
+import { SafetensorsFile } from "./safetensors.ts";
+import { Weights } from "./weights.ts";
+
+// Stored by torch, and read back by torch, with test/fixtures/engine/make.py.
+const fixtures = new URL("../../test/fixtures/engine/", import.meta.url).pathname;
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "weights-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function expected(name: string): Promise<Float32Array> {
+  const file = await SafetensorsFile.open(join(fixtures, "dtypes-expected.safetensors"));
+  const values = f32FromBytes(await file.bytes(file.tensors.get(name)!));
+  await file.close();
+  return values;
+}
+
+async function read(
+  name: string,
+  shape: number[],
+  blockShape: [number, number] = [128, 128],
+): Promise<Float32Array> {
+  copyFileSync(join(fixtures, "dtypes.safetensors"), join(folder, "model.safetensors"));
+  const weights = await Weights.open(folder, blockShape);
+  try {
+    return await weights.read(name, shape);
+  } finally {
+    await weights.close();
+  }
+}
+
+describe("values that torch wrote", () => {
+  it("are the same for each of the 256 e4m3 codes", async () => {
+    expect(await read("codes.weight", [16, 16])).toEqual(await expected("codes"));
+  });
+
+  it("are the same for fp8 in blocks that do not divide the matrix", async () => {
+    expect(await read("large.weight", [130, 140])).toEqual(await expected("large"));
+    expect(await read("small.weight", [40, 70], [16, 32])).toEqual(await expected("small"));
+  });
+
+  it("are the same for bf16, with zeros, subnormals and infinity", async () => {
+    expect(await read("halves", [66])).toEqual(await expected("halves"));
+  });
+});
+
+describe("a tensor", () => {
+  it("that is absent, or of another shape, is named", async () => {
+    await expect(read("nothing", [1])).rejects.toThrow('has no tensor "nothing"');
+    await expect(read("halves", [6, 11])).rejects.toThrow(
+      '"halves" has shape [66], the configuration asks for [6,11]',
+    );
+  });
+
+  it("in fp8 whose scales have another block shape is refused", async () => {
+    await expect(read("small.weight", [40, 70], [128, 128])).rejects.toThrow("small.weight_scale_inv");
+  });
+});
+
+describe("a folder with an index", () => {
+  const index = (weightMap: unknown) =>
+    writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ weight_map: weightMap }));
+
+  it("reads each tensor from the shard that the index names", async () => {
+    copyFileSync(join(fixtures, "dtypes.safetensors"), join(folder, "one.safetensors"));
+    copyFileSync(join(fixtures, "dtypes-expected.safetensors"), join(folder, "two.safetensors"));
+    index({ halves: "one.safetensors", codes: "two.safetensors" });
+    const weights = await Weights.open(folder, [128, 128]);
+    expect(await weights.read("halves", [66])).toEqual(await expected("halves"));
+    expect(await weights.read("codes", [16, 16])).toEqual(await expected("codes"));
+    await weights.close();
+  });
+
+  it.each(["../one.safetensors", "/etc/passwd", "a/b.safetensors", ".hidden.safetensors", "one.bin", ""])(
+    "does not read the shard %j",
+    async (shard) => {
+      index({ halves: shard });
+      await expect(Weights.open(folder, [128, 128])).rejects.toThrow("names the shard");
+    },
+  );
+
+  it("says which shard is missing, or lacks a tensor", async () => {
+    index({ halves: "one.safetensors" });
+    await expect(Weights.open(folder, [128, 128])).rejects.toMatchObject({ code: "missing" });
+    copyFileSync(join(fixtures, "dtypes-expected.safetensors"), join(folder, "one.safetensors"));
+    index({ nothing: "one.safetensors" });
+    await expect(Weights.open(folder, [128, 128])).rejects.toThrow('has no tensor "nothing"');
+  });
+
+  it.each(["not json", "[]", "{}", '{"weight_map":{}}', '{"weight_map":{"a":7}}'])(
+    "refuses the index %j",
+    async (text) => {
+      writeFileSync(join(folder, "model.safetensors.index.json"), text);
+      await expect(Weights.open(folder, [128, 128])).rejects.toMatchObject({ code: "corrupt" });
+    },
+  );
+});

@@ -1,0 +1,127 @@
+/** One engine process: its model once that is loaded, its attempts, and whether it takes new ones. */
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { LatentCache } from "../cache/latent.ts";
+import { CheckpointError } from "../checkpoint/error.ts";
+import { DeepseekV3 } from "../models/deepseek-v3.ts";
+import { Scheduler } from "../scheduler/scheduler.ts";
+import { ChatTemplate } from "../tokenizer/chat-template.ts";
+import { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { Attempts } from "./attempts.ts";
+import { ApiError } from "./error.ts";
+
+export interface LoadedModel {
+  /** The id that requests name. */
+  readonly name: string;
+  /** Tokens of prompt and answer together. */
+  readonly contextLength: number;
+  readonly endTokens: ReadonlySet<number>;
+  readonly defaultTemperature: number;
+  readonly defaultTopP: number;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly scheduler: Scheduler;
+}
+
+export interface LoadSettings {
+  readonly folder: string;
+  readonly name: string | undefined;
+  readonly maxSequences: number;
+  readonly maxQueue: number;
+  readonly cacheBytes: number;
+}
+
+/** About 0.2 s of one core for the model shipped here; an abort waits no longer than that. */
+const prefillTokens = 64;
+
+/** Errors: CheckpointError. */
+export async function loadModel(
+  settings: LoadSettings,
+  progress: (read: number, total: number) => void = () => {},
+  betweenTurns?: () => Promise<void>,
+): Promise<LoadedModel> {
+  const isFolder = await stat(settings.folder).then(
+    (status) => status.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new CheckpointError("missing", settings.folder, "is not a folder");
+  const tokenizer = await Tokenizer.load(settings.folder);
+  const template = await ChatTemplate.load(settings.folder);
+  const model = await DeepseekV3.load(settings.folder, progress);
+  const { config } = model;
+  const cache = new LatentCache(config, settings.cacheBytes);
+  if (cache.maxTokens < 2) {
+    throw new CheckpointError(
+      "too_large",
+      settings.folder,
+      `needs a cache of more than ${settings.cacheBytes} bytes`,
+    );
+  }
+  return {
+    name: settings.name ?? config.name ?? settings.folder.split(/[\\/]/).findLast(Boolean) ?? "model",
+    contextLength: Math.min(config.maxPositions, cache.maxTokens),
+    endTokens: new Set(config.endTokens),
+    defaultTemperature: config.defaultTemperature,
+    defaultTopP: config.defaultTopP,
+    tokenizer,
+    template,
+    scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenTurns),
+  };
+}
+
+export class Engine {
+  readonly region: string;
+  readonly bootId: string = randomBytes(12).toString("hex");
+  readonly attempts: Attempts;
+  readonly now: () => number;
+  #model: LoadedModel | undefined;
+  #draining = false;
+
+  /** now: milliseconds of a clock that does not go back. */
+  constructor(region: string, now: () => number = () => performance.now()) {
+    this.region = region;
+    this.now = now;
+    this.attempts = new Attempts(this.bootId, now);
+  }
+
+  get status(): "loading" | "ok" | "draining" {
+    if (this.#draining) return "draining";
+    return this.#model ? "ok" : "loading";
+  }
+
+  get model(): LoadedModel | undefined {
+    return this.#model;
+  }
+
+  serve(model: LoadedModel): void {
+    this.#model = model;
+    this.attempts.model = model.name;
+  }
+
+  /** The model, for a new attempt. Errors: ApiError 503 while there is none or it takes no more. */
+  serving(): LoadedModel {
+    if (this.#draining) {
+      throw new ApiError(503, "draining", "This engine is shutting down.", { retryAfterSeconds: 1 });
+    }
+    if (!this.#model)
+      throw new ApiError(503, "loading", "The model is being loaded.", { retryAfterSeconds: 1 });
+    return this.#model;
+  }
+
+  /** Takes no new attempts; resolves when none is open, those still open after `milliseconds` aborted. */
+  async drain(milliseconds: number): Promise<void> {
+    this.#draining = true;
+    const ends = [...this.attempts.open()].map(
+      (attempt) => new Promise<void>((resolve) => attempt.whenEnded.add(resolve)),
+    );
+    const timer = setTimeout(() => {
+      const problem = {
+        code: "shutting_down",
+        message: "The engine shut down before the answer was complete.",
+      };
+      for (const attempt of [...this.attempts.open()]) attempt.abort(problem);
+    }, milliseconds);
+    await Promise.all(ends);
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,134 @@
+/** Backends and the regions that they stand in. */
+import { asc, eq } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/d1";
+import type { Context } from "hono";
+import { z } from "zod";
+import type { AppEnv } from "../app.ts";
+import { backends, models, regions } from "../db/d1/schema.ts";
+import { invalid, notFound, Refusal } from "../errors.ts";
+import { refresh } from "../fleet/snapshot.ts";
+import type { BackendId } from "../ids.ts";
+import { body, checked, name, pathParam } from "./input.ts";
+
+const regionId = z.string().regex(/^[a-z0-9-]{1,40}$/, { error: "must be a-z, 0-9 and -, at most 40" });
+
+const regionBody = z.strictObject({
+  name,
+  /** The names of Durable Object location hints. */
+  zone: z.enum(["wnam", "enam", "sam", "weur", "eeur", "apac", "apac-ne", "apac-se", "oc", "afr", "me"]),
+  simulated_distance_ms: z.int().min(0).max(10_000).nullish(),
+});
+
+export async function listRegions(c: Context<AppEnv>): Promise<Response> {
+  const rows = await drizzle(c.env.DB).select().from(regions).orderBy(asc(regions.id));
+  return c.json({ object: "list", data: rows.map(regionView) });
+}
+
+export async function putRegion(c: Context<AppEnv>): Promise<Response> {
+  const id = checked(z.object({ id: regionId }), { id: pathParam(c, "id") }).id;
+  const given = await body(c, regionBody);
+  const values = {
+    name: given.name,
+    zone: given.zone,
+    simulatedDistanceMs: given.simulated_distance_ms ?? null,
+  };
+  const row = await drizzle(c.env.DB)
+    .insert(regions)
+    .values({ id, ...values })
+    .onConflictDoUpdate({ target: regions.id, set: values })
+    .returning()
+    .get();
+  await refresh(c.env);
+  return c.json(regionView(row));
+}
+
+const regionView = (row: typeof regions.$inferSelect) => ({
+  id: row.id,
+  name: row.name,
+  zone: row.zone,
+  simulated_distance_ms: row.simulatedDistanceMs,
+});
+
+const backendId = z.string().regex(/^bknd_[A-Za-z0-9.-]{1,60}$/, {
+  error: "must be bknd_ and up to 60 of A-Z, a-z, 0-9, . and -",
+});
+const chip = z.enum(["gpu", "npu", "cpu"]);
+
+const backendBody = z.strictObject({
+  name,
+  region: regionId,
+  model: z.string().min(1).max(200),
+  served_as: z.string().min(1).max(200),
+  kind: z.enum(["causeway", "openai"]),
+  chip,
+  plays: chip.nullish(),
+  url: z
+    .string()
+    .max(500)
+    .refine(isBackendUrl, { error: "must be an http or https URL without credentials, query and fragment" }),
+  secret_name: z.string().regex(/^BACKEND_[A-Z0-9_]{1,60}$/, { error: "must be BACKEND_ and A-Z, 0-9, _" }),
+  state: z.enum(["active", "draining"]),
+});
+
+function isBackendUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return (
+    url !== null &&
+    (url.protocol === "http:" || url.protocol === "https:") &&
+    url.username === "" &&
+    url.password === "" &&
+    // An empty query or fragment leaves no trace in the parsed URL, and would cut what is appended to the text.
+    !/[?#\s\\]/.test(text)
+  );
+}
+
+export async function listBackends(c: Context<AppEnv>): Promise<Response> {
+  const rows = await drizzle(c.env.DB).select().from(backends).orderBy(asc(backends.id));
+  return c.json({ object: "list", data: rows.map(backendView) });
+}
+
+export async function putBackend(c: Context<AppEnv>): Promise<Response> {
+  const id = checked(z.object({ id: backendId }), { id: pathParam(c, "id") }).id as BackendId;
+  const given = await body(c, backendBody);
+  const db = drizzle(c.env.DB);
+  const [region, model] = await db.batch([
+    db.select().from(regions).where(eq(regions.id, given.region)),
+    db.select().from(models).where(eq(models.id, given.model)),
+  ]);
+  if (region.length === 0) throw new Refusal(invalid(`There is no region '${given.region}'.`, "region"));
+  if (model.length === 0) throw new Refusal(invalid(`There is no model '${given.model}'.`, "model"));
+  const { served_as, secret_name, plays, ...same } = given;
+  const values = { ...same, servedAs: served_as, secretName: secret_name, plays: plays ?? null };
+  const row = await db
+    .insert(backends)
+    .values({ id, ...values, createdAt: Date.now() })
+    .onConflictDoUpdate({ target: backends.id, set: values })
+    .returning()
+    .get();
+  await refresh(c.env);
+  return c.json(backendView(row));
+}
+
+/** Requests that it serves go on to their end; its attempts can no longer be asked for their counts. */
+export async function deleteBackend(c: Context<AppEnv>): Promise<Response> {
+  const id = pathParam(c, "id") as BackendId;
+  const gone = await drizzle(c.env.DB).delete(backends).where(eq(backends.id, id)).returning().get();
+  if (!gone) throw new Refusal(notFound(`No backend '${id}'.`));
+  await refresh(c.env);
+  return c.json({ id, deleted: true });
+}
+
+const backendView = (row: typeof backends.$inferSelect) => ({
+  id: row.id,
+  name: row.name,
+  region: row.region,
+  model: row.model,
+  served_as: row.servedAs,
+  kind: row.kind,
+  chip: row.chip,
+  plays: row.plays,
+  url: row.url,
+  secret_name: row.secretName,
+  state: row.state,
+  created_at: new Date(row.createdAt).toISOString(),
+});

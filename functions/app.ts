@@ -1,0 +1,56 @@
+/** The Hono app: which path leads where, and what every answer carries. */
+import { Hono } from "hono";
+import { adminRoutes } from "./admin/routes.ts";
+import { identified, presentsKey } from "./auth/bearer.ts";
+import type { PresentedKey } from "./auth/key.ts";
+import { completion } from "./completion.ts";
+import type { Env } from "./env.ts";
+import { internal, notFound, Refusal } from "./errors.ts";
+import { type AccountId, type KeyId, newRequestId, type RequestId } from "./ids.ts";
+import { errorResponse } from "./surfaces/openai/errors.ts";
+import { listModels, oneModel } from "./surfaces/openai/models.ts";
+import { balance, generation, usage } from "./usage/read.ts";
+
+export interface AppEnv {
+  Bindings: Env;
+  Variables: {
+    requestId: RequestId;
+    presented: PresentedKey;
+    account: AccountId;
+    key: KeyId;
+  };
+}
+
+export const app = new Hono<AppEnv>();
+
+app.use(async (c, next) => {
+  c.set("requestId", newRequestId());
+  await next();
+  c.header("x-request-id", c.get("requestId"));
+  c.header("request-id", c.get("requestId"));
+});
+
+app.get("/health", (c) => c.json({ status: "ok" }));
+
+app.use("/v1/*", presentsKey);
+app.post("/v1/chat/completions", completion);
+app.get("/v1/models", identified, listModels);
+app.get("/v1/models/:id{.+}", identified, oneModel);
+app.get("/v1/usage", identified, usage);
+app.get("/v1/generation", identified, generation);
+app.get("/v1/balance", identified, balance);
+
+app.route("/admin", adminRoutes);
+
+app.notFound((c) =>
+  errorResponse(notFound(`Nothing answers ${c.req.method} ${c.req.path}.`, "unknown_route")),
+);
+
+app.onError((error, c) => {
+  if (error instanceof Refusal) return errorResponse(error.error);
+  // The message of an unexpected error may quote what was sent: the stack's frames alone are logged.
+  console.error(
+    `${c.get("requestId")}: ${error.name}: ${(error.stack ?? "").split("\n").slice(1, 6).join("\n")}`,
+  );
+  return errorResponse(internal());
+});

@@ -1,0 +1,23 @@
+/** Time is UTC, in milliseconds since the epoch. Buckets of usage are quarter hours: zones at :30 and :45 exist. */
+export const SECOND_MS = 1_000;
+export const MINUTE_MS = 60_000;
+export const QUARTER_HOUR_MS = 15 * MINUTE_MS;
+export const HOUR_MS = 60 * MINUTE_MS;
+export const DAY_MS = 24 * HOUR_MS;
+
+/** The start of the quarter hour that holds `ms`. */
+export const quarterHourOf = (ms: number): number => Math.floor(ms / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
+
+/** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
+export function after(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+  });
+}

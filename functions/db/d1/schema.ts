@@ -1,0 +1,143 @@
+/**
+ * D1: the authority for the list of accounts, models, prices, regions and backends, and the read model of usage,
+ * which the outbox alone fills. Tables with a text or joint key are WITHOUT ROWID (by hand in the migration).
+ */
+import { blob, index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import type { AttemptRecord, Ending } from "../../admission/holder.ts";
+import type { AccountId, BackendId, Jurisdiction, KeyId, PriceId, RequestId } from "../../ids.ts";
+import type { Usage } from "../../money.ts";
+import { instant, money } from "../columns.ts";
+
+/** Written before the account's object exists. */
+export const accounts = sqliteTable("accounts", {
+  id: text("id").$type<AccountId>().primaryKey(),
+  name: text("name").notNull(),
+  jurisdiction: text("jurisdiction").$type<Jurisdiction>(),
+  createdAt: instant("created_at").notNull(),
+});
+
+export const models = sqliteTable("models", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  description: text("description").notNull(),
+  ownedBy: text("owned_by").notNull(),
+  contextLength: integer("context_length").notNull(),
+  /** Held and sent to the backend when a request names no limit. */
+  defaultMaxOutputTokens: integer("default_max_output_tokens").notNull(),
+  createdAt: instant("created_at").notNull(),
+});
+
+export const prices = sqliteTable(
+  "prices",
+  {
+    id: text("id").$type<PriceId>().primaryKey(),
+    model: text("model").notNull(),
+    effectiveAt: instant("effective_at").notNull(),
+    input: money("input").notNull(),
+    cachedInput: money("cached_input").notNull(),
+    output: money("output").notNull(),
+    createdAt: instant("created_at").notNull(),
+  },
+  (table) => [index("prices_model").on(table.model, table.effectiveAt)],
+);
+
+export const regions = sqliteTable("regions", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  /** Where it is, in the names of Durable Object location hints. */
+  zone: text("zone").notNull(),
+  /** A local run plays regions on one machine: the round trip it pretends, in milliseconds. */
+  simulatedDistanceMs: integer("simulated_distance_ms"),
+});
+
+export const backends = sqliteTable("backends", {
+  id: text("id").$type<BackendId>().primaryKey(),
+  name: text("name").notNull(),
+  region: text("region").notNull(),
+  model: text("model").notNull(),
+  /** The name by which the backend itself knows the model. */
+  servedAs: text("served_as").notNull(),
+  kind: text("kind").$type<BackendKind>().notNull(),
+  /** What it runs on, and what a local run lets it play. */
+  chip: text("chip").$type<Chip>().notNull(),
+  plays: text("plays").$type<Chip>(),
+  url: text("url").notNull(),
+  /** The name of the secret that holds its bearer, never the bearer. */
+  secretName: text("secret_name").notNull(),
+  state: text("state").$type<"active" | "draining">().notNull(),
+  createdAt: instant("created_at").notNull(),
+});
+
+export type BackendKind = "causeway" | "openai";
+export type Chip = "gpu" | "npu" | "cpu";
+
+/** Every journal entry of every account, as it was written there. */
+export const events = sqliteTable(
+  "events",
+  {
+    account: text("account").$type<AccountId>().notNull(),
+    sequence: integer("sequence").notNull(),
+    kind: text("kind").$type<"usage" | "adjustment" | "credit">().notNull(),
+    at: instant("at").notNull(),
+    amount: money("amount").notNull(),
+    balance: money("balance").notNull(),
+    reference: text("reference"),
+    requestId: text("request_id").$type<RequestId>(),
+    keyId: text("key_id").$type<KeyId>(),
+    model: text("model"),
+    region: text("region"),
+    backend: text("backend"),
+    ending: text("ending").$type<Ending>(),
+    finishReason: text("finish_reason"),
+    input: integer("input"),
+    cachedInput: integer("cached_input"),
+    output: integer("output"),
+    reasoning: integer("reasoning"),
+    source: text("source").$type<Usage["source"]>(),
+    priceId: text("price_id").$type<PriceId>(),
+    held: money("held"),
+    admittedAt: instant("admitted_at"),
+    ttftMs: integer("ttft_ms"),
+    durationMs: integer("duration_ms"),
+    attempts: text("attempts", { mode: "json" }).$type<readonly AttemptRecord[]>(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.account, table.sequence] }),
+    index("events_request").on(table.requestId),
+  ],
+);
+
+/** Sums by the quarter hour in which a request ended. Rebuildable from events. */
+export const rollups = sqliteTable(
+  "rollups",
+  {
+    account: text("account").$type<AccountId>().notNull(),
+    /** Start of the quarter hour. */
+    bucket: instant("bucket").notNull(),
+    model: text("model").notNull(),
+    region: text("region").notNull(),
+    backend: text("backend").notNull(),
+    keyId: text("key_id").$type<KeyId>().notNull(),
+    requests: integer("requests").notNull(),
+    failures: integer("failures").notNull(),
+    input: integer("input").notNull(),
+    cachedInput: integer("cached_input").notNull(),
+    output: integer("output").notNull(),
+    reasoning: integer("reasoning").notNull(),
+    cost: money("cost").notNull(),
+    /** Histograms (usage/histogram.ts): time to first token in ms, output tokens a second. */
+    ttft: blob("ttft").$type<Uint8Array>().notNull(),
+    speed: blob("speed").$type<Uint8Array>().notNull(),
+  },
+  (table) => [
+    primaryKey({
+      columns: [table.account, table.bucket, table.model, table.region, table.backend, table.keyId],
+    }),
+  ],
+);
+
+/** Up to which sequence of an account's journal D1 has everything. Moves only over contiguous sequences. */
+export const marks = sqliteTable("marks", {
+  account: text("account").$type<AccountId>().primaryKey(),
+  mark: integer("mark").notNull(),
+});

@@ -1,0 +1,130 @@
+/** The reading path: events to chunks, for backends that cannot be relayed, and to one text for whole answers. */
+import { utf8Length } from "../admission/bound.ts";
+import { after, SECOND_MS } from "../clock.ts";
+import { NO_USAGE, type Usage } from "../money.ts";
+import { roleChunk, textChunk } from "../surfaces/openai/encode.ts";
+import { countByBytes, learnRatio } from "../usage/count.ts";
+import { plausible } from "../usage/plausible.ts";
+import { stopped } from "./ending.ts";
+import { askReport } from "./report.ts";
+import type { End, EngineEvent, Opened, Run } from "./run.ts";
+import type { Wire } from "./wire.ts";
+
+const KEEP_ALIVE = ": the backend is at work\n\n";
+const KEEP_ALIVE_MS = 1 * SECOND_MS;
+const CHECKPOINT_MS = 10 * SECOND_MS;
+const ASK_MS = 2 * SECOND_MS;
+
+type Events = Extract<Opened, { kind: "events" }>;
+
+/** Streams events to the client. */
+export async function forward(run: Run, wire: Wire, opened: Events): Promise<End> {
+  const tally = new Tally(run, opened);
+  let present = await wire.write(roleChunk(run.answer));
+  const end = await drain(opened.events, async (event) => {
+    if (event === undefined) present = await wire.write(KEEP_ALIVE);
+    else {
+      tally.take(event);
+      if (event.type === "delta") present = await wire.write(textChunk(run.answer, event.text));
+    }
+    tally.checkpoint();
+    return present;
+  });
+  if (end === "finished" && tally.finishReason) return tally.finished();
+  if (!present) run.stop.abort("client_left");
+  return stopped(run, await tally.count());
+}
+
+/** Collects a whole answer. One that failed delivered nothing, and costs nothing. */
+export async function collect(run: Run, opened: Events): Promise<End & { text: string }> {
+  const tally = new Tally(run, opened);
+  let text = "";
+  const end = await drain(opened.events, async (event) => {
+    if (event) tally.take(event);
+    if (event?.type === "delta") text += event.text;
+    tally.checkpoint();
+    return true;
+  });
+  if (end === "finished" && tally.finishReason) return { ...(await tally.finished()), text };
+  await tally.count(); // Ends the attempt at the backend.
+  return { ...stopped(run, NO_USAGE), text: "" };
+}
+
+/** Hands each event to `take`, and undefined for each second without one, until the end or until it says stop. */
+async function drain(
+  events: AsyncIterator<EngineEvent>,
+  take: (event: EngineEvent | undefined) => Promise<boolean>,
+): Promise<"finished" | "failed" | "stopped"> {
+  let pending = events.next();
+  for (;;) {
+    const next = await Promise.race([pending, after(KEEP_ALIVE_MS).then(() => undefined)]);
+    if (next?.done) return "finished";
+    if (next?.value.type === "error") return "failed";
+    if (next) pending = events.next();
+    if (!(await take(next?.value))) return "stopped";
+  }
+}
+
+/** Counts one answer: what the backend says where that is plausible, else the edge's own count. */
+class Tally {
+  readonly #run: Run;
+  readonly #opened: Events;
+  readonly #promptBytes: number;
+  #outputBytes = 0;
+  #claimed: Usage | undefined;
+  #checkpointAt = Date.now() + CHECKPOINT_MS;
+  finishReason: string | undefined;
+
+  constructor(run: Run, opened: Events) {
+    this.#run = run;
+    this.#opened = opened;
+    this.#promptBytes = run.request.messages.reduce((sum, message) => sum + utf8Length(message.content), 0);
+  }
+
+  take(event: EngineEvent): void {
+    if (event.type === "delta") this.#outputBytes += utf8Length(event.text);
+    else if (event.type === "finish") this.finishReason ??= event.reason;
+    // Running counts and repetitions: the last plausible one counts, once.
+    else if (event.type === "usage")
+      this.#claimed = plausible(event.claimed, this.#run.bound) ?? this.#claimed;
+  }
+
+  async finished(): Promise<End> {
+    const usage = this.#claimed ?? (await this.#ask("now")) ?? this.#own();
+    if (usage.source === "backend") {
+      learnRatio(this.#opened.backend.id, usage, this.#promptBytes, this.#outputBytes);
+    }
+    return { ending: "finished", usage, finishReason: this.finishReason ?? null };
+  }
+
+  /** The count of an answer that did not finish; tells the backend to stop. */
+  async count(): Promise<Usage> {
+    return (await this.#ask("abort")) ?? this.#claimed ?? this.#own();
+  }
+
+  /** What an expiry would go by, if this isolate died: only where the backend cannot be asked. */
+  checkpoint(): void {
+    const { backend, attempt } = this.#opened;
+    if (backend.keepsAttempts || Date.now() < this.#checkpointAt) return;
+    this.#checkpointAt = Date.now() + CHECKPOINT_MS;
+    const { requestId, holder, waitUntil } = this.#run;
+    const usage = this.#claimed ?? this.#own();
+    waitUntil(
+      holder
+        .checkpoint({ requestId, attempt, backend: backend.id, region: backend.region, usage })
+        .catch((error: unknown) => {
+          console.error(`${requestId}: a checkpoint was not taken: ${error}`);
+        }),
+    );
+  }
+
+  async #ask(how: "now" | "abort"): Promise<Usage | undefined> {
+    const { backend, attempt } = this.#opened;
+    if (!backend.keepsAttempts) return undefined;
+    return (await askReport(backend, attempt, this.#run.bound, AbortSignal.timeout(ASK_MS), how))?.usage;
+  }
+
+  #own(): Usage {
+    return countByBytes(this.#opened.backend.id, this.#promptBytes, this.#outputBytes, this.#run.bound);
+  }
+}

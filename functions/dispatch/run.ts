@@ -1,0 +1,77 @@
+/** What the edge knows of one request while it runs. */
+import type { Admission, AttemptRecord, Ending, Holder } from "../admission/holder.ts";
+import type { Env } from "../env.ts";
+import type { ApiError } from "../errors.ts";
+import type { Backend, Model } from "../fleet/snapshot.ts";
+import type { AttemptId, RequestId } from "../ids.ts";
+import type { PriceVersion, Usage } from "../money.ts";
+import type { Answer } from "../surfaces/openai/encode.ts";
+import type { ChatRequest } from "../surfaces/openai/schema.ts";
+import type { Bound } from "../usage/plausible.ts";
+import type { AttemptReport } from "./report.ts";
+
+export type Admitted = Extract<Admission, { ok: true }>;
+
+export interface Run {
+  readonly env: Env;
+  readonly waitUntil: (work: Promise<unknown>) => void;
+  readonly requestId: RequestId;
+  readonly request: ChatRequest;
+  readonly model: Model;
+  readonly price: PriceVersion;
+  readonly bound: Bound;
+  /** In the router's order. */
+  readonly placements: readonly Backend[];
+  readonly holder: Holder;
+  readonly admitted: Admitted;
+  readonly answer: Answer;
+  readonly startedAt: number;
+  readonly deadlineAt: number;
+  /** Ends whatever is going on for this request; its reason is a StopReason. */
+  readonly stop: AbortController;
+  /** Grows: one record an attempt, in order. */
+  readonly attempts: AttemptRecord[];
+  ttftMs: number | null;
+  /** The answer has ended: its deadline need not ring any more. */
+  readonly over: () => void;
+}
+
+/** `silence`: the backend's process gives no sign of life. */
+export type StopReason = "client_left" | "deadline" | "silence";
+
+/** How an answer ended at the edge: what is settled, and what the client is told if it failed. */
+export interface End {
+  readonly ending: Ending;
+  readonly usage: Usage;
+  readonly finishReason: string | null;
+  readonly error?: ApiError;
+}
+
+/** What every dialect becomes. `[DONE]` is no event: a stream that ends without a finish has failed. */
+export type EngineEvent =
+  | { readonly type: "delta"; readonly text: string }
+  | { readonly type: "finish"; readonly reason: string }
+  | {
+      readonly type: "usage";
+      readonly claimed: {
+        promptTokens: unknown;
+        cachedTokens: unknown;
+        completionTokens: unknown;
+        reasoningTokens: unknown;
+      };
+    }
+  | { readonly type: "error"; readonly message: string; readonly late?: true };
+
+/** An attempt that has its first token. */
+export type Opened = { readonly backend: Backend; readonly attempt: AttemptId; readonly openedAt: number } & (
+  | {
+      readonly kind: "relay";
+      readonly body: ReadableStream<Uint8Array>;
+      readonly report: Promise<AttemptReport | undefined>;
+    }
+  | { readonly kind: "events"; readonly events: AsyncIterator<EngineEvent> }
+);
+
+export type Opening =
+  | { readonly ok: true; readonly opened: Opened }
+  | { readonly ok: false; readonly error: ApiError };

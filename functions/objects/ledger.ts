@@ -1,0 +1,287 @@
+/**
+ * The account's money: reservations and the journal, on the object's SQLite. Every change is one synchronous
+ * transaction; what is kept in memory (balance, held, last sequence) is assigned after it and recomputed from the
+ * rows at every start. Invariants: balance = opening + sum of entries; held = sum of open reservations;
+ * available = balance - held, never below zero; a request id settles at most once (its reservation's delete is
+ * the check).
+ */
+import { desc, eq, gt, sql } from "drizzle-orm";
+import { type DrizzleSqliteDODatabase, drizzle } from "drizzle-orm/durable-sqlite";
+import type { AdmitQuery, Receipt, Settlement } from "../admission/holder.ts";
+import { MINUTE_MS } from "../clock.ts";
+import { credits, inquiries, journal, reservations, state } from "../db/account/schema.ts";
+import type { AttemptId, KeyId, RequestId } from "../ids.ts";
+import {
+  least,
+  minus,
+  type Nanodollars,
+  nanodollars,
+  plus,
+  price,
+  type Rates,
+  type Usage,
+  ZERO,
+} from "../money.ts";
+
+export type JournalRow = typeof journal.$inferSelect;
+export type Reservation = typeof reservations.$inferSelect;
+export type Inquiry = typeof inquiries.$inferSelect;
+export type Database = DrizzleSqliteDODatabase;
+
+export const openDatabase = (storage: DurableObjectStorage): Database => drizzle(storage);
+
+/** A reservation's pinned rates, as price() takes them. */
+export const ratesOf = (row: Pick<Reservation, "inputRate" | "cachedInputRate" | "outputRate">): Rates => ({
+  input: row.inputRate,
+  cachedInput: row.cachedInputRate,
+  output: row.outputRate,
+});
+
+export class Ledger {
+  readonly #db: Database;
+  #balance: Nanodollars = ZERO;
+  #held: Nanodollars = ZERO;
+  #last = 0;
+
+  constructor(db: Database, opening: Nanodollars) {
+    this.#db = db;
+    const last = db.select().from(journal).orderBy(desc(journal.sequence)).limit(1).get();
+    this.#last = last?.sequence ?? 0;
+    this.#balance = last?.balance ?? opening;
+    this.#held = sumOf(db.select({ held: reservations.held }).from(reservations).all());
+  }
+
+  get balance(): Nanodollars {
+    return this.#balance;
+  }
+  get held(): Nanodollars {
+    return this.#held;
+  }
+  get available(): Nanodollars {
+    return minus(this.#balance, this.#held);
+  }
+  /** The journal's newest sequence; 0 before the first. */
+  get last(): number {
+    return this.#last;
+  }
+
+  /** The most that a request can cost: every token of the bound at the rates that it pins. */
+  static hold(query: AdmitQuery): Nanodollars {
+    return price({ input: query.maxInput, cachedInput: 0, output: query.maxOutput }, query.price);
+  }
+
+  /** Writes the reservation. The caller has checked the key and the limits; false: not enough is available. */
+  reserve(query: AdmitQuery, keyId: KeyId, epoch: number, attempt: AttemptId, now: number): boolean {
+    const held = Ledger.hold(query);
+    if (held > this.available) return false;
+    this.#db
+      .insert(reservations)
+      .values({
+        requestId: query.requestId,
+        keyId,
+        model: query.model,
+        held,
+        maxInput: query.maxInput,
+        maxOutput: query.maxOutput,
+        priceId: query.price.id,
+        inputRate: query.price.input,
+        cachedInputRate: query.price.cachedInput,
+        outputRate: query.price.output,
+        admittedAt: now,
+        deadlineAt: query.deadlineMs,
+        epoch,
+        attempt,
+        backend: query.backend,
+        region: query.region,
+      })
+      .run();
+    this.#held = plus(this.#held, held);
+    return true;
+  }
+
+  /** Posts what a request cost, never more than its hold. The deleted reservation comes back with the receipt. */
+  settle(settlement: Settlement, now: number): Receipt & { reservation?: Reservation } {
+    const posted = this.#db.transaction((tx) => {
+      const reservation = tx
+        .delete(reservations)
+        .where(eq(reservations.requestId, settlement.requestId))
+        .returning()
+        .get();
+      if (!reservation) return undefined;
+      const { usage } = settlement;
+      const cost = least(price(usage, ratesOf(reservation)), reservation.held);
+      const entry = {
+        sequence: this.#last + 1,
+        kind: "usage" as const,
+        at: now,
+        amount: minus(ZERO, cost),
+        balance: minus(this.#balance, cost),
+        requestId: reservation.requestId,
+        keyId: reservation.keyId,
+        model: reservation.model,
+        region: settlement.region,
+        backend: settlement.backend,
+        ending: settlement.ending,
+        finishReason: settlement.finishReason,
+        input: usage.input,
+        cachedInput: usage.cachedInput,
+        output: usage.output,
+        reasoning: usage.reasoning,
+        source: usage.source,
+        priceId: reservation.priceId,
+        held: reservation.held,
+        admittedAt: reservation.admittedAt,
+        ttftMs: settlement.ttftMs,
+        durationMs: settlement.durationMs,
+        attempts: settlement.attempts,
+      };
+      tx.insert(journal).values(entry).run();
+      return { cost, reservation, balance: entry.balance };
+    });
+    if (!posted) return { posted: false, cost: this.#costOf(settlement.requestId) };
+    this.#last += 1;
+    this.#balance = posted.balance;
+    this.#held = minus(this.#held, posted.reservation.held);
+    return { posted: true, cost: posted.cost, reservation: posted.reservation };
+  }
+
+  /** What a reference has credited before; undefined: nothing yet. */
+  credited(reference: string): Nanodollars | undefined {
+    const before = this.#db.select().from(credits).where(eq(credits.reference, reference)).get();
+    return before && this.after(before.sequence - 1, 1)[0]?.amount;
+  }
+
+  /** Adds money once a reference. Returns the balance, and whether this call added it. */
+  credit(amount: Nanodollars, reference: string, now: number): { credited: boolean; balance: Nanodollars } {
+    const balance = this.#db.transaction((tx) => {
+      const before = tx.select().from(credits).where(eq(credits.reference, reference)).get();
+      if (before) return undefined;
+      const sequence = this.#last + 1;
+      const after = plus(this.#balance, amount);
+      tx.insert(credits).values({ reference, sequence }).run();
+      tx.insert(journal)
+        .values({ sequence, kind: "credit", at: now, amount, balance: after, reference })
+        .run();
+      return after;
+    });
+    if (balance === undefined) return { credited: false, balance: this.#balance };
+    this.#last += 1;
+    this.#balance = balance;
+    return { credited: true, balance };
+  }
+
+  /**
+   * A count that came after the settlement. Posts the difference to what was charged, within the hold of then and
+   * what is available now (a late count never overdraws), and ends the inquiry in the same transaction.
+   */
+  adjust(inquiry: Inquiry, usage: Usage, now: number): void {
+    const balance = this.#db.transaction((tx) => {
+      tx.delete(inquiries).where(eq(inquiries.requestId, inquiry.requestId)).run();
+      const settled = tx.select().from(journal).where(eq(journal.sequence, inquiry.sequence)).get();
+      if (!settled) return undefined;
+      const due = least(price(usage, ratesOf(inquiry)), inquiry.held);
+      const rest = least(minus(due, minus(ZERO, settled.amount)), this.available);
+      const { sequence: _, ...same } = settled;
+      if (rest <= 0) return undefined;
+      const after = minus(this.#balance, rest);
+      tx.insert(journal)
+        .values({
+          ...same,
+          sequence: this.#last + 1,
+          kind: "adjustment",
+          at: now,
+          amount: minus(ZERO, rest),
+          balance: after,
+          input: Math.max(0, usage.input - (settled.input ?? 0)),
+          cachedInput: Math.max(0, usage.cachedInput - (settled.cachedInput ?? 0)),
+          output: Math.max(0, usage.output - (settled.output ?? 0)),
+          reasoning: Math.max(0, usage.reasoning - (settled.reasoning ?? 0)),
+          source: usage.source,
+          ttftMs: null,
+          durationMs: null,
+        })
+        .run();
+      return after;
+    });
+    if (balance === undefined) return;
+    this.#last += 1;
+    this.#balance = balance;
+  }
+
+  checkpoint(at: {
+    requestId: RequestId;
+    attempt: AttemptId;
+    backend: string;
+    region: string;
+    usage?: Usage;
+  }): void {
+    const { requestId, usage, ...placement } = at;
+    // A count is its attempt's own: a failover starts at nothing.
+    const ofSame = sql`case when ${reservations.attempt} = ${at.attempt} then ${reservations.counted} end`;
+    this.#db
+      .update(reservations)
+      .set({ ...placement, counted: usage ?? ofSame })
+      .where(eq(reservations.requestId, requestId))
+      .run();
+  }
+
+  open(requestId: RequestId): Reservation | undefined {
+    return this.#db.select().from(reservations).where(eq(reservations.requestId, requestId)).get();
+  }
+
+  reservations(): Reservation[] {
+    return this.#db.select().from(reservations).all();
+  }
+
+  /** Journal rows after `sequence`, oldest first. */
+  after(sequence: number, limit: number): JournalRow[] {
+    return this.#db
+      .select()
+      .from(journal)
+      .where(gt(journal.sequence, sequence))
+      .orderBy(journal.sequence)
+      .limit(limit)
+      .all();
+  }
+
+  /** A settled request among the newest rows (D1 has the older ones): its entry and its adjustments. */
+  settled(requestId: RequestId, mark: number): JournalRow[] {
+    return this.after(mark, 10_000).filter((row) => row.requestId === requestId);
+  }
+
+  /** Requests of the last minute, newest first, for the rate windows: settled ones from the journal's end. */
+  settledSince(now: number): JournalRow[] {
+    const rows: JournalRow[] = [];
+    for (let before = this.#last; before > 0; before -= 500) {
+      const page = this.after(Math.max(0, before - 500), Math.min(500, before));
+      rows.push(...page.filter((row) => row.kind === "usage" && (row.admittedAt ?? 0) > now - MINUTE_MS));
+      if (!page[0] || page[0].at <= now - MINUTE_MS) break;
+    }
+    return rows;
+  }
+
+  /** Recomputes the money from the rows alone. Sums come back as text: they may pass 2^53. */
+  recompute(): { entries: bigint; broken: number; doubled: number; held: Nanodollars } {
+    const sums = this.#db.get<{ entries: string; broken: number }>(sql`
+      select cast(coalesce(sum(amount), 0) as text) as entries, coalesce(sum(broken), 0) as broken from (
+        select amount, balance - amount - coalesce(lag(balance) over (order by sequence), (select opening from ${state})) <> 0
+          or sequence <> coalesce(lag(sequence) over (order by sequence) + 1, sequence) as broken
+        from ${journal})`);
+    const doubled = this.#db.get<{ n: number }>(sql`
+      select count(*) as n from (select request_id from ${journal} where kind = 'usage' group by request_id having count(*) > 1)`);
+    const held = sumOf(this.reservations());
+    return { entries: BigInt(sums.entries), broken: sums.broken, doubled: doubled.n, held };
+  }
+
+  /** What an already settled request cost, if that is among the newest rows (request ids have no index here). */
+  #costOf(requestId: RequestId): Nanodollars {
+    const rows = this.after(Math.max(0, this.#last - 1_000), 1_000).filter(
+      (row) => row.requestId === requestId,
+    );
+    return rows.reduce((cost, row) => minus(cost, row.amount), ZERO);
+  }
+}
+
+function sumOf(rows: readonly { held: Nanodollars }[]): Nanodollars {
+  return nanodollars(rows.reduce((total, row) => total + row.held, 0));
+}

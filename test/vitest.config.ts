@@ -1,0 +1,64 @@
+/**
+ * Three projects: `workers` runs inside workerd with D1, queues and Durable Objects; `node` holds everything
+ * that starts real processes or needs none of a platform; `long` is `npm run test:long`.
+ */
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+const root = new URL("..", import.meta.url).pathname;
+const secret = "0123456789abcdef0123456789abcdef";
+
+export default defineConfig({
+  root,
+  test: {
+    projects: [
+      {
+        root,
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                ADMIN_KEY: `admin-${secret}`,
+                KEY_SECRET_A: secret,
+                BACKEND_TEST_SECRET: `backend-${secret}`,
+                TEST_MIGRATIONS: await readD1Migrations(`${root}migrations/d1`),
+              },
+            },
+          }),
+        ],
+        test: {
+          name: "workers",
+          include: ["functions/**/*.test.ts", "test/money/**/*.test.ts"],
+          exclude: ["functions/local/**"],
+          setupFiles: ["test/support/setup.ts"],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        root,
+        test: {
+          name: "node",
+          include: [
+            "router/**/*.test.ts",
+            "engine/**/*.test.ts",
+            "functions/local/**/*.test.ts",
+            "migrations/**/*.test.ts",
+            "test/{conformance,e2e,faults}/**/*.test.ts",
+          ],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        root,
+        test: {
+          name: "long",
+          include: ["test/long/**/*.test.ts"],
+          testTimeout: 3_600_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
