@@ -1,28 +1,29 @@
 /**
  * THE WAY OF ONE REQUEST. Six steps; each one's file is named here.
  *
- *   1 authenticate and admit   auth/bearer.ts, admission/bound.ts, admission/lease.ts -> objects/account.ts
- *   2 route                    fleet/snapshot.ts, fleet/view.ts -> router/place.ts
+ *   1 authenticate and admit   auth/bearer.ts, admission/bound.ts, admission/within.ts -> objects/account.ts
+ *   2 route                    fleet/snapshot.ts, fleet/route.ts -> router/place.ts, objects/pool.ts
  *   3 dispatch                 dispatch/open.ts: attempts until a first token
  *   4 stream                   dispatch/stream.ts (relay.ts or forward.ts), dispatch/whole.ts
  *   5 settle                   admission/lease.ts -> objects/ledger.ts
  *   6 tell                     objects/account.ts (the outbox) -> usage/project.ts
  */
 import type { Context } from "hono";
-import { place } from "../router/place.ts";
 import { inputBound, outputBound } from "./admission/bound.ts";
-import { admit } from "./admission/lease.ts";
+import { admitWithin } from "./admission/within.ts";
 import type { AppEnv } from "./app.ts";
 import { accountObject } from "./auth/accounts.ts";
 import { SECOND_MS } from "./clock.ts";
 import { limitHeaders } from "./dispatch/headers.ts";
 import { open } from "./dispatch/open.ts";
 import type { Run } from "./dispatch/run.ts";
+import { release } from "./dispatch/slot.ts";
 import { streamed } from "./dispatch/stream.ts";
 import { whole } from "./dispatch/whole.ts";
-import { noBackend, notFound, Refusal } from "./errors.ts";
+import { notFound, Refusal } from "./errors.ts";
+import { count } from "./fleet/retries.ts";
+import { type Ask, explained, promptOf, refreshFleet } from "./fleet/route.ts";
 import { priceOf, snapshot } from "./fleet/snapshot.ts";
-import { fleetView } from "./fleet/view.ts";
 import { answerId } from "./ids.ts";
 import { readJson } from "./surfaces/openai/body.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
@@ -53,38 +54,35 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     maxOutput: outputBound(request.maxTokens, model.defaultMaxOutputTokens, model.contextLength),
   };
 
-  // Routed on the snapshot before the admission's round trip, which carries the first placement.
+  // Routed on what this isolate knows, before the admission's round trip, which carries the first placement.
   const deadlineAt = startedAt + Number(env.REQUEST_DEADLINE_MS);
-  const route = {
+  const from = placeOf(c.req.raw.cf);
+  const ask: Ask = {
+    request,
     model: model.id,
-    promptTokens: bound.maxInput,
-    maxOutput: bound.maxOutput,
-    blocks: [],
+    bound,
     salt: presented.account,
+    from,
+    deadlineAt,
+    ...promptOf(request),
   };
-  const asked = { ...route, edgeZone: "", preferences: {}, exclude: [], budgetMs: deadlineAt - startedAt };
-  const placements = place(asked, fleetView(view), startedAt, Math.random).map(
-    (placement) => view.backends.get(placement.decode)!,
-  );
-  const first = placements[0];
-  if (!first) throw new Refusal(noBackend(model.id));
-
+  waitUntil(refreshFleet(env, view, model.id));
   const holder = accountObject(env, presented.account);
-  const admitted = await admit(holder, {
+  const query = {
     requestId,
     keyHash: presented.hash,
     model: model.id,
     ...bound,
     price,
-    backend: first.id,
-    region: first.region,
     deadlineMs: deadlineAt + GRACE_MS,
-  });
+  };
+  const { admitted, predicted } = await admitWithin(holder, presented, view, ask, query);
   if (!admitted.ok) {
     const headers = new Headers();
     limitHeaders(headers, admitted.limits);
     return errorResponse(admitted.error, headers);
   }
+  count(model.id);
 
   const answer = { id: answerId(requestId), model: model.id, created: Math.floor(startedAt / 1000) };
   const stop = new AbortController();
@@ -98,7 +96,9 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     model,
     price,
     bound,
-    placements,
+    view,
+    ask,
+    predicted,
     holder,
     admitted,
     answer,
@@ -107,10 +107,24 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     stop,
     attempts: [],
     ttftMs: null,
-    over: () => clearTimeout(deadline),
+    explanation: c.req.header("x-causeway-explain")
+      ? explained(view, ask, admitted.residency, startedAt)
+      : undefined,
+    slot: undefined,
+    over: (end) => {
+      clearTimeout(deadline);
+      release(run, end);
+    },
   };
 
   const answering = (request.stream ? streamed : whole)(run, open(run));
   waitUntil(answering);
   return answering;
+}
+
+/** Where the caller is, as far as the platform says. */
+function placeOf(cf: CfProperties | undefined) {
+  const latitude = Number(cf?.latitude ?? Number.NaN);
+  const longitude = Number(cf?.longitude ?? Number.NaN);
+  return Number.isFinite(latitude) && Number.isFinite(longitude) ? { latitude, longitude } : undefined;
 }

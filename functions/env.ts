@@ -1,10 +1,12 @@
 /** What wrangler.toml binds, and the secrets that a deployment sets beside it. */
 import type { AccountObject } from "./objects/account.ts";
+import type { PoolObject } from "./objects/pool.ts";
 import type { OutboxMessage } from "./usage/outbox.ts";
 
 export interface Env {
   DB: D1Database;
   ACCOUNTS: DurableObjectNamespace<AccountObject>;
+  POOLS: DurableObjectNamespace<PoolObject>;
   OUTBOX: Queue<OutboxMessage>;
   /** The middle part of API keys: `live`, `test`. */
   ENVIRONMENT: string;

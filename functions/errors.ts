@@ -90,6 +90,15 @@ export const noBackend = (model: string): ApiError =>
     retryAfterSeconds: 5,
   });
 
+export const outsideResidency = (model: string, residency: readonly string[]): ApiError =>
+  make(
+    503,
+    "overloaded_error",
+    "no_backend_in_residency",
+    `This account may be served in ${residency.join(", ")} only, and no backend there serves '${model}' at the moment.`,
+    { retryAfterSeconds: 5 },
+  );
+
 export const backendFailed = (message: string): ApiError =>
   make(502, "backend_error", "backend_failed", message, { retryable: true });
 

@@ -5,6 +5,7 @@ import type { OutboxMessage } from "./usage/outbox.ts";
 import { project } from "./usage/project.ts";
 
 export { AccountObject } from "./objects/account.ts";
+export { PoolObject } from "./objects/pool.ts";
 
 export default {
   fetch: app.fetch,

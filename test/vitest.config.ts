@@ -21,6 +21,8 @@ export default defineConfig({
               bindings: {
                 ADMIN_KEY: `admin-${secret}`,
                 KEY_SECRET_A: secret,
+                CAUSEWAY_FC_SEED: process.env.CAUSEWAY_FC_SEED ?? "",
+                CAUSEWAY_FC_RUNS: process.env.CAUSEWAY_FC_RUNS ?? "",
                 BACKEND_TEST_SECRET: `backend-${secret}`,
                 TEST_MIGRATIONS: await readD1Migrations(`${root}migrations/d1`),
               },

@@ -12,11 +12,16 @@ import { type AccountId, type Jurisdiction, newAccountId } from "../ids.ts";
 import { formatUsd } from "../money.ts";
 import type { AccountObject } from "../objects/account.ts";
 import { balanceView } from "../usage/balance.ts";
-import { body, checked, name, pathParam, usd } from "./input.ts";
+import { body, checked, name, pathParam, residency, usd } from "./input.ts";
 
 type Account = typeof accounts.$inferSelect;
 
-const accountBody = z.strictObject({ name, jurisdiction: z.enum(["eu"]).nullish() });
+const accountBody = z.strictObject({
+  name,
+  jurisdiction: z.enum(["eu"]).nullish(),
+  residency: residency.nullish(),
+});
+const accountChange = z.strictObject({ residency: residency.nullable() });
 
 const page = z.strictObject({
   after: z.string().max(100).optional(),
@@ -46,7 +51,8 @@ export async function createAccount(c: Context<AppEnv>): Promise<Response> {
     .get();
   // After D1's row: a crash in between leaves an account that is opened when it is first used.
   await object.open(id);
-  return c.json(accountView(row), 201);
+  if (given.residency) await object.setResidency(given.residency);
+  return c.json({ ...accountView(row), residency: given.residency ?? null }, 201);
 }
 
 /** Before D1 lists the account: a local run has no jurisdictions, and would list one that nobody can open. */
@@ -84,7 +90,15 @@ export async function listAccounts(c: Context<AppEnv>): Promise<Response> {
 
 export async function getAccount(c: Context<AppEnv>): Promise<Response> {
   const { row, object } = await accountOf(c);
-  return c.json({ ...accountView(row), ...balanceView(await object.balance()) });
+  const residency = await object.residency();
+  return c.json({ ...accountView(row), residency, ...balanceView(await object.balance()) });
+}
+
+/** Where the account may be served: in force with its next admission. */
+export async function changeAccount(c: Context<AppEnv>): Promise<Response> {
+  const { row, object } = await accountOf(c);
+  const given = await body(c, accountChange);
+  return c.json({ ...accountView(row), residency: await object.setResidency(given.residency) });
 }
 
 export async function addCredit(c: Context<AppEnv>): Promise<Response> {

@@ -4,12 +4,12 @@
  * backends themselves remember. It finds and changes nothing; what is merely under way is no finding.
  */
 import { asc, eq } from "drizzle-orm";
-import { drizzle } from "drizzle-orm/d1";
+import { type DrizzleD1Database, drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { accounts, prices } from "../db/d1/schema.ts";
+import { accounts, marks, prices } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { notFound, Refusal } from "../errors.ts";
 import { type Backend, loadBackends } from "../fleet/snapshot.ts";
@@ -73,8 +73,9 @@ async function examine(env: Env, account: AccountId, known: Known, findings: Fin
   const books = (await object.audit())!;
   for (const finding of books.findings) findings.add("books", finding);
   if (mark > books.last) findings.add("mark", `D1's mark ${mark} is beyond the journal's end ${books.last}`);
-  if (books.mark > mark)
-    findings.add("mark", `the object takes ${books.mark} for D1's mark, which is ${mark}`);
+  // Both may have moved since: the object's is never ahead of D1's, which is therefore read again after it.
+  const now = await markOf(db, account);
+  if (books.mark > now) findings.add("mark", `the object takes ${books.mark} for D1's mark, which is ${now}`);
   const attempts = await compareAttempts(known.backends, charges, findings);
   return {
     balance: formatUsd(books.balance),
@@ -87,4 +88,9 @@ async function examine(env: Env, account: AccountId, known: Known, findings: Fin
     attempts_checked: attempts.checked,
     attempts_unverifiable: attempts.unverifiable,
   };
+}
+
+async function markOf(db: DrizzleD1Database, account: AccountId): Promise<number> {
+  const row = await db.select().from(marks).where(eq(marks.account, account)).get();
+  return row?.mark ?? 0;
 }

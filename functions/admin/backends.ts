@@ -4,11 +4,13 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
-import { backends, models, regions } from "../db/d1/schema.ts";
+import { type BackendKind, backends, models, regions } from "../db/d1/schema.ts";
+import { dialects } from "../dispatch/dialects/by-kind.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { refresh } from "../fleet/snapshot.ts";
 import type { BackendId } from "../ids.ts";
-import { body, checked, name, pathParam } from "./input.ts";
+import { formatUsd, ZERO } from "../money.ts";
+import { body, checked, name, pathParam, usd } from "./input.ts";
 
 const regionId = z.string().regex(/^[a-z0-9-]{1,40}$/, { error: "must be a-z, 0-9 and -, at most 40" });
 
@@ -17,6 +19,10 @@ const regionBody = z.strictObject({
   /** The names of Durable Object location hints. */
   zone: z.enum(["wnam", "enam", "sam", "weur", "eeur", "apac", "apac-ne", "apac-se", "oc", "afr", "me"]),
   simulated_distance_ms: z.int().min(0).max(10_000).nullish(),
+  jurisdiction: z
+    .string()
+    .regex(/^[a-z]{2,10}$/, { error: "must be a jurisdiction such as 'eu'" })
+    .nullish(),
 });
 
 export async function listRegions(c: Context<AppEnv>): Promise<Response> {
@@ -31,6 +37,7 @@ export async function putRegion(c: Context<AppEnv>): Promise<Response> {
     name: given.name,
     zone: given.zone,
     simulatedDistanceMs: given.simulated_distance_ms ?? null,
+    jurisdiction: given.jurisdiction ?? null,
   };
   const row = await drizzle(c.env.DB)
     .insert(regions)
@@ -47,6 +54,7 @@ const regionView = (row: typeof regions.$inferSelect) => ({
   name: row.name,
   zone: row.zone,
   simulated_distance_ms: row.simulatedDistanceMs,
+  jurisdiction: row.jurisdiction,
 });
 
 const backendId = z.string().regex(/^bknd_[A-Za-z0-9.-]{1,60}$/, {
@@ -59,7 +67,7 @@ const backendBody = z.strictObject({
   region: regionId,
   model: z.string().min(1).max(200),
   served_as: z.string().min(1).max(200),
-  kind: z.enum(["causeway", "openai"]),
+  kind: z.enum(Object.keys(dialects) as BackendKind[]),
   chip,
   plays: chip.nullish(),
   url: z
@@ -68,6 +76,8 @@ const backendBody = z.strictObject({
     .refine(isBackendUrl, { error: "must be an http or https URL without credentials, query and fragment" }),
   secret_name: z.string().regex(/^BACKEND_[A-Z0-9_]{1,60}$/, { error: "must be BACKEND_ and A-Z, 0-9, _" }),
   state: z.enum(["active", "draining"]),
+  /** USD a million tokens. */
+  cost: z.strictObject({ input: usd, cached_input: usd, output: usd }).nullish(),
 });
 
 function isBackendUrl(text: string): boolean {
@@ -97,8 +107,13 @@ export async function putBackend(c: Context<AppEnv>): Promise<Response> {
   ]);
   if (region.length === 0) throw new Refusal(invalid(`There is no region '${given.region}'.`, "region"));
   if (model.length === 0) throw new Refusal(invalid(`There is no model '${given.model}'.`, "model"));
-  const { served_as, secret_name, plays, ...same } = given;
-  const values = { ...same, servedAs: served_as, secretName: secret_name, plays: plays ?? null };
+  const { served_as, secret_name, plays, cost, ...same } = given;
+  const costs = {
+    costInput: cost?.input ?? null,
+    costCachedInput: cost?.cached_input ?? null,
+    costOutput: cost?.output ?? null,
+  };
+  const values = { ...same, ...costs, servedAs: served_as, secretName: secret_name, plays: plays ?? null };
   const row = await db
     .insert(backends)
     .values({ id, ...values, createdAt: Date.now() })
@@ -118,6 +133,12 @@ export async function deleteBackend(c: Context<AppEnv>): Promise<Response> {
   return c.json({ id, deleted: true });
 }
 
+const costView = (row: typeof backends.$inferSelect) => ({
+  input: formatUsd(row.costInput ?? ZERO),
+  cached_input: formatUsd(row.costCachedInput ?? ZERO),
+  output: formatUsd(row.costOutput ?? ZERO),
+});
+
 const backendView = (row: typeof backends.$inferSelect) => ({
   id: row.id,
   name: row.name,
@@ -130,5 +151,6 @@ const backendView = (row: typeof backends.$inferSelect) => ({
   url: row.url,
   secret_name: row.secretName,
   state: row.state,
+  cost: row.costInput === null ? null : costView(row),
   created_at: new Date(row.createdAt).toISOString(),
 });

@@ -43,6 +43,12 @@ export const name = z
   .max(200)
   .regex(/^\P{Cc}*$/u, { error: "must not hold control characters" });
 
+/** Jurisdictions whose regions alone may serve. */
+export const residency = z
+  .array(z.string().regex(/^[a-z]{2,10}$/, { error: "must be a jurisdiction such as 'eu'" }))
+  .min(1)
+  .max(20);
+
 /** Decimal USD as text: JSON's numbers would round it. */
 export const usd = z
   .string({ error: 'must be decimal USD as a string, such as "12.5"' })

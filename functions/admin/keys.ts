@@ -7,7 +7,7 @@ import { Refusal } from "../errors.ts";
 import { type KeyId, newKeyId } from "../ids.ts";
 import type { KeyView } from "../objects/account.ts";
 import { accountOf } from "./accounts.ts";
-import { body, name, pathParam } from "./input.ts";
+import { body, name, pathParam, residency } from "./input.ts";
 
 /** A limit a minute; null: none. */
 const limit = z.int().min(1).max(1_000_000_000).nullable();
@@ -16,6 +16,7 @@ const keyBody = z.strictObject({
   name,
   requests_per_minute: limit.optional(),
   tokens_per_minute: limit.optional(),
+  residency: residency.nullish(),
 });
 const limitsBody = z
   .strictObject({ requests_per_minute: limit.optional(), tokens_per_minute: limit.optional() })
@@ -34,6 +35,7 @@ export async function createKey(c: Context<AppEnv>): Promise<Response> {
     hint,
     requestsPerMinute: given.requests_per_minute ?? null,
     tokensPerMinute: given.tokens_per_minute ?? null,
+    residency: given.residency ?? null,
   });
   return c.json({ ...keyView(made), key }, 201);
 }
@@ -71,4 +73,5 @@ const keyView = (row: KeyView) => ({
   revoked_at: row.revokedAt === null ? null : new Date(row.revokedAt).toISOString(),
   requests_per_minute: row.requestsPerMinute,
   tokens_per_minute: row.tokensPerMinute,
+  residency: row.residency,
 });

@@ -5,11 +5,19 @@
 import { Hono } from "hono";
 import type { AppEnv } from "../app.ts";
 import { isAdmin } from "../auth/bearer.ts";
-import { addCredit, createAccount, getAccount, listAccounts, listJournal } from "./accounts.ts";
+import {
+  addCredit,
+  changeAccount,
+  createAccount,
+  getAccount,
+  listAccounts,
+  listJournal,
+} from "./accounts.ts";
 import { audit } from "./audit.ts";
 import { deleteBackend, listBackends, listRegions, putBackend, putRegion } from "./backends.ts";
 import { changeKey, createKey, listKeys, revokeKey } from "./keys.ts";
 import { listModels, putModel } from "./models.ts";
+import { listPools } from "./pools.ts";
 import { addPrice, listPrices } from "./prices.ts";
 
 export const adminRoutes = new Hono<AppEnv>();
@@ -25,9 +33,11 @@ adminRoutes.post("/prices", addPrice);
 adminRoutes.get("/backends", listBackends);
 adminRoutes.put("/backends/:id", putBackend);
 adminRoutes.delete("/backends/:id", deleteBackend);
+adminRoutes.get("/pools", listPools);
 adminRoutes.get("/accounts", listAccounts);
 adminRoutes.post("/accounts", createAccount);
 adminRoutes.get("/accounts/:id", getAccount);
+adminRoutes.patch("/accounts/:id", changeAccount);
 adminRoutes.post("/accounts/:id/credits", addCredit);
 adminRoutes.get("/accounts/:id/journal", listJournal);
 adminRoutes.get("/accounts/:id/keys", listKeys);

@@ -18,8 +18,10 @@ export interface AttemptRecord {
   readonly backend: string;
   readonly region: string;
   readonly outcome: "served" | "refused" | "failed" | "timed_out" | "aborted";
-  /** From the attempt's start to its end, in milliseconds. */
+  /** From the attempt's start to its first token, or to its failure, in milliseconds. */
   readonly ms: number;
+  /** Why it was placed there: the terms of the router's cost, in seconds. */
+  readonly terms?: Readonly<Record<string, number>>;
 }
 
 export interface AdmitQuery {
@@ -34,6 +36,8 @@ export interface AdmitQuery {
   /** The first attempt's placement. */
   readonly backend: string;
   readonly region: string;
+  /** Under whose law that region stands; null: nobody said. */
+  readonly jurisdiction?: string | null;
   /** When the reservation may be expired, ms since the epoch. */
   readonly deadlineMs: number;
 }
@@ -58,8 +62,16 @@ export type Admission =
       readonly epoch: number;
       readonly held: Nanodollars;
       readonly limits: Limits;
+      /** Jurisdictions whose regions alone may serve this; absent: any. No request can widen it. */
+      readonly residency?: readonly string[];
     }
-  | { readonly ok: false; readonly error: ApiError; readonly limits?: Limits };
+  | {
+      readonly ok: false;
+      readonly error: ApiError;
+      readonly limits?: Limits;
+      /** Set where the placement was outside of it: route again within, and ask again. */
+      readonly residency?: readonly string[];
+    };
 
 /** What the edge says at the end. The holder prices it with the rates that the reservation pinned. */
 export interface Settlement {

@@ -25,27 +25,27 @@ const SETTLE_PAUSES_MS = [0, 100, 1_000];
  * its expiry posts the same from the backend's count; the client is told what it will be.
  */
 export async function settle(run: Run, end: End): Promise<Nanodollars> {
-  run.over();
+  run.over(end);
   const last = run.attempts.at(-1);
-  const first = run.placements[0]!;
   const cost = least(price(end.usage, run.price), run.admitted.held);
   for (const pause of SETTLE_PAUSES_MS) {
     await after(pause);
     try {
-      await run.holder.settle({
+      const receipt = await run.holder.settle({
         requestId: run.requestId,
         leaseId: run.admitted.leaseId,
         epoch: run.admitted.epoch,
         ending: end.ending,
         finishReason: end.finishReason,
         usage: end.usage,
-        backend: last?.backend ?? first.id,
-        region: last?.region ?? first.region,
+        backend: last?.backend ?? run.predicted.id,
+        region: last?.region ?? run.predicted.region,
         attempts: run.attempts,
         ttftMs: run.ttftMs,
         durationMs: Date.now() - run.startedAt,
       });
-      return cost;
+      // Where the expiry was quicker, what it posted stands.
+      return receipt.cost;
     } catch (error) {
       console.error(`${run.requestId}: the settlement was not taken, again: ${error}`);
     }

@@ -15,6 +15,7 @@ export interface PresentedKey {
 
 const SECRET_BYTES = 20;
 const TAG_BYTES = 10;
+const MIN_SECRET = 16;
 const LETTERS = ["A", "B"] as const;
 type Letter = (typeof LETTERS)[number];
 
@@ -25,8 +26,8 @@ export async function makeKey(
   env: Env,
   account: AccountId,
 ): Promise<{ key: string; hash: string; hint: string }> {
-  const letter = LETTERS.findLast((candidate) => env[`KEY_SECRET_${candidate}`]);
-  if (!letter) throw new Error("no KEY_SECRET_A is set: keys cannot be made");
+  const letter = LETTERS.findLast((candidate) => (env[`KEY_SECRET_${candidate}`]?.length ?? 0) >= MIN_SECRET);
+  if (!letter) throw new Error("no KEY_SECRET_A of 16 characters or more is set: keys cannot be made");
   const secret = hex(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)));
   const body = `cw_${env.ENVIRONMENT}_${account.slice("acct_".length).replace("_", "")}_${secret}`;
   return {
@@ -64,7 +65,8 @@ const imported = new Map<string, Promise<CryptoKey>>();
 
 async function tagOf(env: Env, letter: Letter, body: string): Promise<string | undefined> {
   const secret = env[`KEY_SECRET_${letter}`];
-  if (!secret) return undefined;
+  // A short secret could be guessed from one key: it counts as none.
+  if (!secret || secret.length < MIN_SECRET) return undefined;
   let key = imported.get(secret);
   if (!key) {
     const bytes = new TextEncoder().encode(secret);

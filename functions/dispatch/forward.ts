@@ -2,11 +2,11 @@
 import { utf8Length } from "../admission/bound.ts";
 import { after, SECOND_MS } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
-import { roleChunk, textChunk } from "../surfaces/openai/encode.ts";
+import { reasoningChunk, roleChunk, textChunk } from "../surfaces/openai/encode.ts";
 import { countByBytes, learnRatio } from "../usage/count.ts";
 import { plausible } from "../usage/plausible.ts";
 import { stopped } from "./ending.ts";
-import { askReport } from "./report.ts";
+import { askReport, tellStop } from "./report.ts";
 import type { End, EngineEvent, Opened, Run } from "./run.ts";
 import type { Wire } from "./wire.ts";
 
@@ -14,6 +14,10 @@ const KEEP_ALIVE = ": the backend is at work\n\n";
 const KEEP_ALIVE_MS = 1 * SECOND_MS;
 const CHECKPOINT_MS = 10 * SECOND_MS;
 const ASK_MS = 2 * SECOND_MS;
+/** Text and reasoning of the chunk that brought it. */
+const MAX_DELTAS_A_COUNT = 2;
+
+export type Collected = End & { readonly text: string; readonly reasoning: string };
 
 type Events = Extract<Opened, { kind: "events" }>;
 
@@ -25,7 +29,9 @@ export async function forward(run: Run, wire: Wire, opened: Events): Promise<End
     if (event === undefined) present = await wire.write(KEEP_ALIVE);
     else {
       tally.take(event);
-      if (event.type === "delta") present = await wire.write(textChunk(run.answer, event.text));
+      if (event.type === "delta" && event.reasoning)
+        present = await wire.write(reasoningChunk(run.answer, event.reasoning));
+      if (event.type === "delta" && event.text) present = await wire.write(textChunk(run.answer, event.text));
     }
     tally.checkpoint();
     return present;
@@ -36,18 +42,22 @@ export async function forward(run: Run, wire: Wire, opened: Events): Promise<End
 }
 
 /** Collects a whole answer. One that failed delivered nothing, and costs nothing. */
-export async function collect(run: Run, opened: Events): Promise<End & { text: string }> {
+export async function collect(run: Run, opened: Events): Promise<Collected> {
   const tally = new Tally(run, opened);
   let text = "";
+  let reasoning = "";
   const end = await drain(opened.events, async (event) => {
     if (event) tally.take(event);
-    if (event?.type === "delta") text += event.text;
+    if (event?.type === "delta") {
+      text += event.text ?? "";
+      reasoning += event.reasoning ?? "";
+    }
     tally.checkpoint();
     return true;
   });
-  if (end === "finished" && tally.finishReason) return { ...(await tally.finished()), text };
+  if (end === "finished" && tally.finishReason) return { ...(await tally.finished()), text, reasoning };
   await tally.count(); // Ends the attempt at the backend.
-  return { ...stopped(run, NO_USAGE), text: "" };
+  return { ...stopped(run, NO_USAGE), text: "", reasoning: "" };
 }
 
 /** Hands each event to `take`, and undefined for each second without one, until the end or until it says stop. */
@@ -72,6 +82,8 @@ class Tally {
   readonly #promptBytes: number;
   #outputBytes = 0;
   #claimed: Usage | undefined;
+  /** Since then this many deltas came: a count that stopped coming, or became absurd, is not the last word. */
+  #deltasSince = 0;
   #checkpointAt = Date.now() + CHECKPOINT_MS;
   finishReason: string | undefined;
 
@@ -82,15 +94,21 @@ class Tally {
   }
 
   take(event: EngineEvent): void {
-    if (event.type === "delta") this.#outputBytes += utf8Length(event.text);
-    else if (event.type === "finish") this.finishReason ??= event.reason;
-    // Running counts and repetitions: the last plausible one counts, once.
-    else if (event.type === "usage")
-      this.#claimed = plausible(event.claimed, this.#run.bound) ?? this.#claimed;
+    if (event.type === "delta") {
+      this.#outputBytes += utf8Length(event.text ?? "") + utf8Length(event.reasoning ?? "");
+      this.#deltasSince += 1;
+    } else if (event.type === "finish") this.finishReason ??= event.reason;
+    else if (event.type === "usage") {
+      // Running counts and repetitions: the last plausible one counts, once.
+      const claimed = plausible(event.claimed, this.#run.bound);
+      if (!claimed) return;
+      this.#claimed = claimed;
+      this.#deltasSince = 0;
+    }
   }
 
   async finished(): Promise<End> {
-    const usage = this.#claimed ?? (await this.#ask("now")) ?? this.#own();
+    const usage = this.#backends() ?? (await this.#ask("now")) ?? this.#own();
     if (usage.source === "backend") {
       learnRatio(this.#opened.backend.id, usage, this.#promptBytes, this.#outputBytes);
     }
@@ -99,7 +117,9 @@ class Tally {
 
   /** The count of an answer that did not finish; tells the backend to stop. */
   async count(): Promise<Usage> {
-    return (await this.#ask("abort")) ?? this.#claimed ?? this.#own();
+    const { backend, attempt } = this.#opened;
+    this.#run.waitUntil(tellStop(backend, attempt, AbortSignal.timeout(ASK_MS)));
+    return (await this.#ask("abort")) ?? this.#backends() ?? this.#own();
   }
 
   /** What an expiry would go by, if this isolate died: only where the backend cannot be asked. */
@@ -108,7 +128,7 @@ class Tally {
     if (backend.keepsAttempts || Date.now() < this.#checkpointAt) return;
     this.#checkpointAt = Date.now() + CHECKPOINT_MS;
     const { requestId, holder, waitUntil } = this.#run;
-    const usage = this.#claimed ?? this.#own();
+    const usage = this.#backends() ?? this.#own();
     waitUntil(
       holder
         .checkpoint({ requestId, attempt, backend: backend.id, region: backend.region, usage })
@@ -124,7 +144,17 @@ class Tally {
     return (await askReport(backend, attempt, this.#run.bound, AbortSignal.timeout(ASK_MS), how))?.usage;
   }
 
+  /** The backend's last plausible count. The text that a count comes with may stand after it: one delta each. */
+  #backends(): Usage | undefined {
+    return this.#deltasSince <= MAX_DELTAS_A_COUNT ? this.#claimed : undefined;
+  }
+
+  /** By bytes; the prompt as the backend counted it, where it did before its counts stopped or became absurd. */
   #own(): Usage {
-    return countByBytes(this.#opened.backend.id, this.#promptBytes, this.#outputBytes, this.#run.bound);
+    const { backend } = this.#opened;
+    const own = countByBytes(backend.id, this.#promptBytes, this.#outputBytes, this.#run.bound);
+    const claimed = this.#claimed;
+    if (!claimed) return own;
+    return { ...claimed, output: Math.max(claimed.output, own.output), source: own.source };
   }
 }

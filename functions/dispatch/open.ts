@@ -3,7 +3,9 @@
  * its first token; from then on the answer is that attempt's. One policy for streams and whole answers alike.
  */
 
+import type { Outcome } from "../../router/types.ts";
 import type { AttemptRecord } from "../admission/holder.ts";
+import { after } from "../clock.ts";
 import {
   type ApiError,
   backendFailed,
@@ -11,60 +13,126 @@ import {
   contextExceeded,
   invalid,
   noBackend,
+  outsideResidency,
   overloaded,
 } from "../errors.ts";
+import { mayRetry } from "../fleet/retries.ts";
+import { takePlace } from "../fleet/route.ts";
 import type { Backend } from "../fleet/snapshot.ts";
-import { learn } from "../fleet/view.ts";
 import { type AttemptId, attemptId } from "../ids.ts";
-import { readEvents } from "./read.ts";
-import { askReport, awaitReport } from "./report.ts";
+import { dialects } from "./dialects/by-kind.ts";
+import type { Dialect, Meaning } from "./dialects/dialect.ts";
+import { meaningOf, retryAfterSeconds, saysMore } from "./dialects/refusal.ts";
+import { type Asked, cacheSalt, requestBody, requestHeaders } from "./dialects/request.ts";
+import { rounded } from "./headers.ts";
+import { beginningOf, isCompressed, readEvents } from "./read.ts";
+import { askReport, awaitReport, tellStop } from "./report.ts";
 import type { EngineEvent, Opened, Opening, Run } from "./run.ts";
+import { tell } from "./slot.ts";
 
 const MAX_ATTEMPTS = 4;
 const ABORT_MS = 2_000;
 /** A token is rarely longer; four of these a token is beyond any answer. */
 const MAX_BYTES_A_TOKEN = 2_048;
 const MAX_BYTES_BESIDE = 1024 * 1024;
+/** Of a refusal's body: more than its words need. */
+const MAX_REFUSAL_BYTES = 8_192;
 
 type Failure = {
   readonly outcome: AttemptRecord["outcome"];
   readonly error: ApiError;
   readonly another: boolean;
+  /** It takes no more requests until it has started again. */
+  readonly draining?: true;
 };
 type Tried = { readonly ok: true; readonly opened: Opened } | ({ readonly ok: false } & Failure);
 
-/** Tries placements until one has a first token. Never throws. */
+/**
+ * Tries placements until one has a first token. Goes on where an earlier call left off: what was tried is not tried
+ * again, and the attempts of a request have one count. Never throws.
+ */
 export async function open(run: Run): Promise<Opening> {
+  const { allow_fallbacks, order } = run.request.preferences;
+  const most = allow_fallbacks === false && !order ? 1 : MAX_ATTEMPTS;
   let failure: Failure | undefined;
-  for (const [index, backend] of run.placements.slice(0, MAX_ATTEMPTS).entries()) {
-    const attempt = attemptId(run.requestId, index + 1);
+  for (let number = run.attempts.length + 1; number <= most; number++) {
+    if (failure && !mayRetry(run.model.id, failure.outcome === "refused" ? "refused" : "failed")) break;
+    const attempt = attemptId(run.requestId, number);
+    const excluded = run.attempts.map((tried) => tried.backend);
+    const place = await takePlace(run.env, run.view, run.ask, run.admitted.residency, excluded, attempt);
+    if (place.kind !== "placed") {
+      failure ??= nowhere(run, place.kind === "shed" ? place.retryAfterSeconds : undefined);
+      break;
+    }
+    const { backend, placement } = place;
+    run.slot = { pool: { region: backend.region, model: run.model.id }, attempt };
+    if (number > 1 || backend.id !== run.predicted.id) note(run, attempt, backend);
     const startedAt = Date.now();
-    if (index > 0) await note(run, attempt, backend);
     const tried = await tryOne(run, backend, attempt, startedAt);
-    const record = { id: attempt, backend: backend.id, region: backend.region, ms: Date.now() - startedAt };
+    const ms = Date.now() - startedAt;
+    const record = {
+      id: attempt,
+      backend: backend.id,
+      region: backend.region,
+      ms,
+      terms: rounded(placement.terms),
+    };
     if (tried.ok) {
       run.attempts.push({ ...record, outcome: "served" });
       run.ttftMs = Date.now() - run.startedAt;
-      learn({ backend: backend.id, kind: "served" }, Date.now());
+      tell(run, { backend: backend.id, kind: "served", waitedMs: ms }, false);
       return tried;
     }
     run.attempts.push({ ...record, outcome: tried.outcome });
-    if (tried.outcome === "failed" || tried.outcome === "timed_out")
-      learn({ backend: backend.id, kind: "failed" }, Date.now());
+    tell(run, outcomeOf(backend, tried, ms), true);
     failure = tried;
     if (!tried.another || run.stop.signal.aborted) break;
   }
   return { ok: false, error: failure?.error ?? noBackend(run.model.id) };
 }
 
+/**
+ * Another try for an answer that broke off after its first token, where nothing of it was delivered. Undefined: no
+ * attempt is left, or none in the retry budget.
+ */
+export async function openAgain(run: Run): Promise<Opened | undefined> {
+  const broken = run.attempts.pop()!;
+  run.attempts.push({ ...broken, outcome: "failed" });
+  tell(run, { backend: broken.backend, kind: "failed" }, true);
+  if (run.stop.signal.aborted || !mayRetry(run.model.id, "failed")) return undefined;
+  const again = await open(run);
+  return again.ok ? again.opened : undefined;
+}
+
+/** What a failure says of the backend: a request that is at fault itself, or was stopped, says nothing. */
+function outcomeOf(backend: Backend, tried: Failure, waitedMs: number): Outcome {
+  const { outcome, another, draining, error } = tried;
+  const told = (kind: Outcome["kind"]): Outcome => ({ backend: backend.id, kind, waitedMs });
+  if (draining) return told("draining");
+  if (outcome === "failed") return told("failed");
+  if (outcome === "timed_out") return told("silent");
+  if (outcome === "refused" && another)
+    return { ...told("refused"), retryAfterMs: (error.retryAfterSeconds ?? 1) * 1_000 };
+  return told("left");
+}
+
+function nowhere(run: Run, retryAfterSeconds: number | undefined): Failure {
+  const { model, admitted } = run;
+  const busy =
+    retryAfterSeconds !== undefined && overloaded("All backends of this model are busy.", retryAfterSeconds);
+  const nobody = admitted.residency ? outsideResidency(model.id, admitted.residency) : noBackend(model.id);
+  return { outcome: "refused", error: busy || nobody, another: false };
+}
+
 /** Tells the holder where the request goes next, so that an expiry would ask the right backend. */
-async function note(run: Run, attempt: AttemptId, backend: Backend): Promise<void> {
+function note(run: Run, attempt: AttemptId, backend: Backend): void {
   const { requestId } = run;
-  await run.holder
-    .checkpoint({ requestId, attempt, backend: backend.id, region: backend.region })
-    .catch((error: unknown) => {
-      console.error(`${requestId}: the checkpoint of a failover was not taken: ${error}`);
-    });
+  const at = { requestId, attempt, backend: backend.id, region: backend.region };
+  run.waitUntil(
+    run.holder.checkpoint(at).catch((error: unknown) => {
+      console.error(`${requestId}: the checkpoint of a placement was not taken: ${error}`);
+    }),
+  );
 }
 
 async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt: number): Promise<Tried> {
@@ -73,15 +141,32 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
   const timer = setTimeout(() => patience.abort(), firstMs);
   const signal = AbortSignal.any([run.stop.signal, patience.signal]);
   const relayed = run.request.stream && backend.keepsAttempts;
+  const dialect = dialects[backend.kind];
+  const { request, bound, admitted } = run;
   try {
+    const asked: Asked = {
+      request,
+      servedAs: backend.servedAs,
+      maxOutput: bound.maxOutput,
+      salt: await cacheSalt(admitted.account),
+      attempt,
+      relayed,
+    };
+    // A simulated region is as far as it pretends.
+    await after(run.view.regions.get(backend.region)?.simulatedDistanceMs ?? 0, signal);
     const response = await fetch(`${backend.url.replace(/\/+$/, "")}/v1/chat/completions`, {
       method: "POST",
-      headers: headersFor(run, backend, attempt, relayed),
-      body: JSON.stringify(bodyFor(run, backend, relayed)),
+      headers: headersFor(run, backend, asked, dialect),
+      body: JSON.stringify(requestBody(dialect, asked)),
       redirect: "manual",
       signal,
     });
-    if (response.status !== 200 || !response.body) return await refused(run, response);
+    if (response.status !== 200 || !response.body) return await refused(run, response, dialect);
+    if (isCompressed(response.headers)) {
+      abandon(run, backend, attempt);
+      await response.body.cancel();
+      return failed("The backend's answer was compressed, which it was asked not to be.");
+    }
     const base = { backend, attempt, openedAt: Date.now() };
     if (relayed) {
       // Our engine writes nothing before its first token: these headers are the token.
@@ -96,66 +181,42 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
       );
       return { ok: true, opened: { ...base, kind: "relay", body: response.body, report } };
     }
-    const events = readEvents(response.body, {
+    const limits = {
       firstMs: Math.max(0, startedAt + firstMs - Date.now()),
       idleMs: Number(run.env.IDLE_MS),
       maxBytes: run.bound.maxOutput * MAX_BYTES_A_TOKEN + MAX_BYTES_BESIDE,
-    });
+    };
+    const events = readEvents(response.body, limits, dialect);
     const first = await untilToken(events);
     if ("type" in first) {
       abandon(run, backend, attempt);
-      return first.late ? timedOut() : failed("The backend failed before its first token.");
+      if (first.late) return timedOut();
+      return (
+        interrupted(run, patience.signal) ??
+        refusal(run, first.means ?? "failed", "The backend failed before its first token.", null)
+      );
     }
     return { ok: true, opened: { ...base, kind: "events", events: again(first, events) } };
   } catch {
     abandon(run, backend, attempt);
-    if (run.stop.signal.aborted)
-      return {
-        ok: false,
-        outcome: "aborted",
-        error: backendTimedOut("The request was stopped."),
-        another: false,
-      };
-    if (patience.signal.aborted) return timedOut();
-    return failed("The backend could not be reached.");
+    return interrupted(run, patience.signal) ?? failed("The backend could not be reached.");
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What goes to a backend: the validated value, serialised once. */
-function bodyFor({ request, bound }: Run, backend: Backend, relayed: boolean) {
-  return {
-    model: backend.servedAs,
-    messages: request.messages,
-    stream: true,
-    ...(!relayed && { stream_options: { include_usage: true } }),
-    max_tokens: bound.maxOutput,
-    ...(request.stop.length > 0 && { stop: request.stop }),
-    ...(request.seed !== undefined && { seed: request.seed }),
-    ...(request.temperature !== undefined && { temperature: request.temperature }),
-    ...(request.topP !== undefined && { top_p: request.topP }),
-  };
-}
-
-function headersFor(
-  run: Run,
-  backend: Backend,
-  attempt: AttemptId,
-  relayed: boolean,
-): Record<string, string> {
+function headersFor(run: Run, backend: Backend, asked: Asked, dialect: Dialect): Record<string, string> {
   const plain = {
     authorization: `Bearer ${backend.secret}`,
     "content-type": "application/json",
     "accept-encoding": "identity",
+    ...requestHeaders(dialect, asked),
   };
   if (!backend.keepsAttempts) return plain;
   return {
     ...plain,
-    "x-causeway-attempt-id": attempt,
-    "x-causeway-cache-salt": run.admitted.account,
     "x-causeway-deadline-ms": String(Math.max(1, run.deadlineAt - Date.now())),
-    ...(relayed && {
+    ...(asked.relayed && {
       "x-causeway-tail": "edge",
       "x-causeway-answer-id": run.answer.id,
       "x-causeway-answer-model": run.answer.model,
@@ -165,28 +226,42 @@ function headersFor(
 }
 
 /** A status other than 200. Backends' own messages are not passed on: some name files of the server. */
-async function refused(run: Run, response: Response): Promise<Tried> {
-  const { status } = response;
-  if (status === 400 || status === 422) {
-    const text = (await response.text().catch(() => "")).slice(0, 4_096);
-    const tooLong = /context_length_exceeded|maximum context length|input_tokens/.test(text);
-    const error = tooLong
-      ? contextExceeded(run.model.contextLength, "The messages are longer.")
-      : invalid("The backend refused this request as invalid.");
-    return { ok: false, outcome: "refused", error, another: false };
+async function refused(run: Run, response: Response, dialect: Dialect): Promise<Tried> {
+  const { status, headers } = response;
+  const read = saysMore(dialect, status) && !isCompressed(headers);
+  const text = read ? await beginningOf(response, MAX_REFUSAL_BYTES) : "";
+  if (!read) await response.body?.cancel();
+  const means = meaningOf(dialect, status, text);
+  return refusal(run, means, `The backend answered ${status}.`, headers.get("retry-after"));
+}
+
+function refusal(run: Run, means: Meaning, message: string, retryAfter: string | null): Tried {
+  const seconds = retryAfterSeconds(retryAfter, Date.now());
+  const busy = overloaded("All backends of this model are busy.", seconds);
+  const tooLong = contextExceeded(run.model.contextLength, "The messages are longer.");
+  const bad = invalid("The backend refused this request as invalid.");
+  const refused = { ok: false, outcome: "refused" } as const;
+  switch (means) {
+    case "context_exceeded":
+      return { ...refused, error: tooLong, another: false };
+    case "invalid":
+      return { ...refused, error: bad, another: false };
+    case "overloaded":
+      return { ...refused, error: busy, another: true };
+    case "draining":
+      return { ...refused, error: busy, another: true, draining: true };
+    case "failed":
+      return failed(message);
   }
-  await response.body?.cancel();
-  if (status === 429 || status === 503) {
-    const said = Number(response.headers.get("retry-after"));
-    const seconds = Number.isFinite(said) && said > 0 ? Math.min(60, Math.ceil(said)) : 2;
-    return {
-      ok: false,
-      outcome: "refused",
-      error: overloaded("All backends of this model are busy.", seconds),
-      another: true,
-    };
+}
+
+/** The edge's own reasons to break off, which a backend's stream that was cut then only follows. */
+function interrupted(run: Run, patience: AbortSignal): Tried | undefined {
+  if (run.stop.signal.aborted) {
+    const error = backendTimedOut("The request was stopped.");
+    return { ok: false, outcome: "aborted", error, another: false };
   }
-  return failed(`The backend answered ${status}.`);
+  return patience.aborted ? timedOut() : undefined;
 }
 
 function failed(message: string): Tried {
@@ -200,8 +275,12 @@ function timedOut(): Tried {
 
 /** An attempt that is given up must not go on generating. */
 function abandon(run: Run, backend: Backend, attempt: AttemptId): void {
-  if (!backend.keepsAttempts) return;
-  run.waitUntil(askReport(backend, attempt, run.bound, AbortSignal.timeout(ABORT_MS), "abort"));
+  const signal = AbortSignal.timeout(ABORT_MS);
+  run.waitUntil(
+    backend.keepsAttempts
+      ? askReport(backend, attempt, run.bound, signal, "abort")
+      : tellStop(backend, attempt, signal),
+  );
 }
 
 /** Everything up to the first token (or an answer's end without one); the error when it failed before. */

@@ -3,11 +3,15 @@
  * end, an answer has a size, and a backend that sends heartbeats and no tokens is not alive.
  */
 import { createParser } from "eventsource-parser";
-import { END_OF_STREAM, eventsOf } from "./dialects/openai.ts";
+import { SECOND_MS } from "../clock.ts";
+import type { Dialect } from "./dialects/dialect.ts";
+import { END_OF_STREAM, errorOf, eventsOf } from "./dialects/events.ts";
 import type { EngineEvent } from "./run.ts";
 
-/** One line, in characters; a longer one is refused. */
-const MAX_LINE = 4 * 1024 * 1024;
+/** One event (a line, or the lines of it), in characters; a longer one is refused. */
+const MAX_EVENT = 4 * 1024 * 1024;
+/** With finish and count there, only a better count and the end are missing: this long they may take. */
+const LAST_WORDS_MS = 2 * SECOND_MS;
 
 export interface ReadLimits {
   /** The longest time between two tokens (or the end), ms. */
@@ -22,43 +26,89 @@ export interface ReadLimits {
 export async function* readEvents(
   body: ReadableStream<Uint8Array>,
   limits: ReadLimits,
+  dialect: Dialect,
 ): AsyncGenerator<EngineEvent> {
   const queue: EngineEvent[] = [];
   let ended = false;
   const parser = createParser({
-    maxBufferSize: MAX_LINE,
-    onEvent: (message) => {
-      if (message.data === END_OF_STREAM) ended = true;
-      // An `event:` name other than the default belongs to something that this dialect does not know.
-      else if (!ended && (message.event === undefined || message.event === "error"))
-        queue.push(...eventsOf(message.data));
+    maxBufferSize: MAX_EVENT,
+    onEvent: ({ event, data }) => {
+      if (ended) return;
+      if (event === "error") queue.push(errorOf(dialect, data));
+      // Another name than the default belongs to something that this dialect does not know.
+      else if (event !== undefined && event !== "message") return;
+      else if (data === END_OF_STREAM) ended = true;
+      else queue.push(...eventsOf(dialect, data));
+    },
+    onError: ({ type }) => {
+      if (type === "max-buffer-size-exceeded") queue.push(failed("the backend sent a line without end"));
     },
   });
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let bytes = 0;
   let deadline = Date.now() + limits.firstMs;
+  let finished = false;
+  let counted = false;
+  const complete = () => finished && counted;
   try {
     while (!ended) {
       const read = await before(deadline, reader.read());
-      if (read === undefined)
-        return yield { ...failed("the backend sent no token for too long"), late: true };
+      if (read === undefined) {
+        if (!complete()) yield { ...failed("the backend sent no token for too long"), late: true };
+        return;
+      }
       if (read.done) break;
       bytes += read.value.byteLength;
       if (bytes > limits.maxBytes) return yield failed("the backend sent more than any answer can hold");
       parser.feed(decoder.decode(read.value, { stream: true }));
       for (const event of queue.splice(0)) {
         if (event.type === "delta") deadline = Date.now() + limits.idleMs;
+        finished ||= event.type === "finish";
+        counted ||= event.type === "usage";
         yield event;
         if (event.type === "error") return;
       }
+      if (complete()) deadline = Math.min(deadline, Date.now() + LAST_WORDS_MS);
     }
   } catch {
-    yield failed("the backend's stream was cut");
+    // A backend that dies after its last word has said all.
+    if (!complete()) yield failed("the backend's stream was cut");
   } finally {
     // Not awaited: a backend that hangs would hang this too.
     reader.cancel().catch(() => {});
   }
+}
+
+/**
+ * Whether a body is compressed. Backends are asked for `identity`; a small body that unfolds to gigabytes is the
+ * only thing that such an answer could surprise with, so it is refused unread.
+ */
+export function isCompressed(headers: Headers): boolean {
+  const encoding = headers.get("content-encoding")?.trim().toLowerCase();
+  return encoding !== undefined && encoding !== "" && encoding !== "identity";
+}
+
+/** The beginning of a body as text, at most so many bytes of it: what a backend says when it refuses. */
+export async function beginningOf(response: Response, maxBytes: number): Promise<string> {
+  const reader = response.body?.getReader();
+  if (!reader) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let left = maxBytes;
+  try {
+    while (left > 0) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value.subarray(0, left), { stream: true });
+      left -= value.byteLength;
+    }
+  } catch {
+    // Cut: what came so far may still say it.
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+  return text;
 }
 
 function failed(message: string) {

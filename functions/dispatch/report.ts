@@ -4,6 +4,7 @@ import type { Backend } from "../fleet/snapshot.ts";
 import type { AttemptId } from "../ids.ts";
 import type { Usage } from "../money.ts";
 import { type Bound, plausible } from "../usage/plausible.ts";
+import { dialects } from "./dialects/by-kind.ts";
 
 export interface AttemptReport {
   readonly state: "queued" | "running" | "done" | "aborted" | "failed" | "unknown";
@@ -52,6 +53,24 @@ export async function askReport(
     );
   } catch {
     return undefined; // Unreachable, cut, or not JSON.
+  }
+}
+
+/** Ends an attempt at a backend that may not notice at once that the connection was closed. Never throws. */
+export async function tellStop(backend: Backend, attempt: AttemptId, signal: AbortSignal): Promise<void> {
+  const abort = dialects[backend.kind].abort;
+  if (abort.by !== "closing_and_posting") return;
+  try {
+    const response = await fetch(`${backend.url.replace(/\/+$/, "")}${abort.path}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${backend.secret}`, "content-type": "application/json" },
+      body: JSON.stringify(abort.body(attempt)),
+      redirect: "manual",
+      signal,
+    });
+    await response.body?.cancel();
+  } catch {
+    // Unreachable: the connection was closed in any case.
   }
 }
 

@@ -1,13 +1,17 @@
 /** What the edge knows of one request while it runs. */
+import type { Explanation } from "../../router/place.ts";
 import type { Admission, AttemptRecord, Ending, Holder } from "../admission/holder.ts";
 import type { Env } from "../env.ts";
 import type { ApiError } from "../errors.ts";
-import type { Backend, Model } from "../fleet/snapshot.ts";
+import type { Ask } from "../fleet/route.ts";
+import type { Backend, Model, Snapshot } from "../fleet/snapshot.ts";
 import type { AttemptId, RequestId } from "../ids.ts";
 import type { PriceVersion, Usage } from "../money.ts";
+import type { PoolName } from "../objects/pool.ts";
 import type { Answer } from "../surfaces/openai/encode.ts";
 import type { ChatRequest } from "../surfaces/openai/schema.ts";
 import type { Bound } from "../usage/plausible.ts";
+import type { Meaning } from "./dialects/dialect.ts";
 import type { AttemptReport } from "./report.ts";
 
 export type Admitted = Extract<Admission, { ok: true }>;
@@ -20,8 +24,10 @@ export interface Run {
   readonly model: Model;
   readonly price: PriceVersion;
   readonly bound: Bound;
-  /** In the router's order. */
-  readonly placements: readonly Backend[];
+  readonly view: Snapshot;
+  readonly ask: Ask;
+  /** What the admission was told; the pool may know better. */
+  readonly predicted: Backend;
   readonly holder: Holder;
   readonly admitted: Admitted;
   readonly answer: Answer;
@@ -32,8 +38,12 @@ export interface Run {
   /** Grows: one record an attempt, in order. */
   readonly attempts: AttemptRecord[];
   ttftMs: number | null;
-  /** The answer has ended: its deadline need not ring any more. */
-  readonly over: () => void;
+  /** For a client that asks why: the ranking as it stood before the first attempt. */
+  readonly explanation: Explanation | undefined;
+  /** The place that the present attempt has in a pool. */
+  slot: { readonly pool: PoolName; readonly attempt: AttemptId } | undefined;
+  /** The answer has ended: its deadline need not ring any more, and its place is free. */
+  readonly over: (end: End) => void;
 }
 
 /** `silence`: the backend's process gives no sign of life. */
@@ -49,10 +59,12 @@ export interface End {
 
 /** What every dialect becomes. `[DONE]` is no event: a stream that ends without a finish has failed. */
 export type EngineEvent =
-  | { readonly type: "delta"; readonly text: string }
+  | { readonly type: "delta"; readonly text?: string; readonly reasoning?: string }
   | { readonly type: "finish"; readonly reason: string }
   | {
       readonly type: "usage";
+      /** False: a running count, of what came so far. */
+      readonly final: boolean;
       readonly claimed: {
         promptTokens: unknown;
         cachedTokens: unknown;
@@ -60,7 +72,14 @@ export type EngineEvent =
         reasoningTokens: unknown;
       };
     }
-  | { readonly type: "error"; readonly message: string; readonly late?: true };
+  | {
+      readonly type: "error";
+      readonly message: string;
+      /** No token for too long. */
+      readonly late?: true;
+      /** Where the backend itself said that something is wrong: what that means. */
+      readonly means?: Meaning;
+    };
 
 /** An attempt that has its first token. */
 export type Opened = { readonly backend: Backend; readonly attempt: AttemptId; readonly openedAt: number } & (

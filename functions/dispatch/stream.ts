@@ -81,7 +81,7 @@ async function keptAlive(run: Run, wire: Wire, opening: Promise<Opening>): Promi
 /** What the last attempt had counted when the abort reached it. */
 async function countOfLast(run: Run): Promise<Usage> {
   const last = run.attempts.at(-1);
-  const backend = run.placements.find((candidate) => candidate.id === last?.backend);
+  const backend = last && run.view.backends.get(last.backend);
   if (!last || !backend?.keepsAttempts) return NO_USAGE;
   const report = await askReport(backend, last.id, run.bound, AbortSignal.timeout(ABORT_MS), "abort");
   return report?.usage ?? NO_USAGE;

@@ -7,9 +7,10 @@ import { asc, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { SECOND_MS } from "../clock.ts";
 import { type BackendKind, backends, type Chip, models, prices, regions } from "../db/d1/schema.ts";
+import { dialectOf } from "../dispatch/dialects/by-kind.ts";
 import type { Env } from "../env.ts";
 import type { BackendId } from "../ids.ts";
-import type { PriceVersion } from "../money.ts";
+import type { Nanodollars, PriceVersion } from "../money.ts";
 
 const MAX_AGE_MS = 1 * SECOND_MS;
 
@@ -27,6 +28,10 @@ export interface Backend {
   readonly plays: Chip | null;
   readonly url: string;
   readonly state: "active" | "draining";
+  /** What it costs to run there, nanodollars a million tokens; null: no matter. */
+  readonly costInput: Nanodollars | null;
+  readonly costCachedInput: Nanodollars | null;
+  readonly costOutput: Nanodollars | null;
   /** The bearer itself, from the environment. */
   readonly secret: string;
   /** Whether it can be asked for an attempt's count and told to abort it (engine/server/README.md). */
@@ -47,7 +52,7 @@ let loading: Promise<Snapshot> | undefined;
 
 /** The snapshot to decide on. Rejects only when there is none yet and D1 cannot be read. */
 export async function snapshot(env: Env, waitUntil: (work: Promise<unknown>) => void): Promise<Snapshot> {
-  if (!current) return refresh(env);
+  if (!current) return loading ?? refresh(env);
   if (Date.now() - current.takenAt > MAX_AGE_MS && !loading) {
     waitUntil(refresh(env).catch((error) => console.error(`the snapshot stays as it is: ${error}`)));
   }
@@ -56,10 +61,16 @@ export async function snapshot(env: Env, waitUntil: (work: Promise<unknown>) => 
 
 /** Reads it anew; the admin API does so after a change, so that the next request of this isolate sees it. */
 export async function refresh(env: Env): Promise<Snapshot> {
-  loading ??= load(env).finally(() => {
-    loading = undefined;
-  });
-  return (current = await loading);
+  // Not a reading that is under way: that one may have begun before the change.
+  const reading = load(env);
+  loading = reading;
+  try {
+    const read = await reading;
+    if (!current || read.takenAt >= current.takenAt) current = read;
+    return read;
+  } finally {
+    if (loading === reading) loading = undefined;
+  }
 }
 
 /** The version of a model's price that is in force at `now`; undefined: the model has no price and is not sold. */
@@ -96,13 +107,15 @@ async function load(env: Env): Promise<Snapshot> {
   };
 }
 
-/** A backend whose secret is not set cannot be called: it is left out, and said so. */
+/** A backend that cannot be called, for want of a secret or of words, is left out, and said so. */
 function usable(env: Env, rows: readonly (typeof backends.$inferSelect)[]): Map<string, Backend> {
   const out = new Map<string, Backend>();
   for (const { secretName, createdAt: _, ...row } of rows) {
     const secret = secretName.startsWith("BACKEND_") ? env[secretName as `BACKEND_${string}`] : undefined;
-    if (secret) out.set(row.id, { ...row, secret, keepsAttempts: row.kind === "causeway" });
-    else console.error(`backend ${row.id} is left out: no secret named ${secretName} is set`);
+    const dialect = dialectOf(row.kind);
+    if (secret && dialect) out.set(row.id, { ...row, secret, keepsAttempts: dialect.keepsAttempts });
+    else if (dialect) console.error(`backend ${row.id} is left out: no secret named ${secretName} is set`);
+    else console.error(`backend ${row.id} is left out: its kind '${row.kind}' is not known`);
   }
   return out;
 }

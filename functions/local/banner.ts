@@ -44,10 +44,12 @@ Stop with Ctrl-C. State is kept: the next start has the same key, balance and us
 `);
 }
 
-export function curl(run: Readonly<Run>): string {
+function curl(run: Readonly<Run>): string {
   const body = JSON.stringify({
     model: model.id,
     stream: true,
+    // The likeliest words: so small a model strays when it is left to chance.
+    temperature: 0,
     messages: [{ role: "user", content: "What is Causeway?" }],
   });
   return `curl -N ${run.url}/v1/chat/completions \\

@@ -119,16 +119,21 @@ export class Child<Ready extends object> {
         if (message.progress !== undefined) onProgress?.(message.progress);
         if (message.ready !== true) return;
         clearTimeout(late);
-        starting = false;
         flush();
         try {
           onReady(message as Ready, child.pid!);
           resolve(message as Ready);
         } catch (error) {
+          if (!starting) throw error;
           reject(error as Error);
+        } finally {
+          starting = false;
         }
       });
-      child.once("error", (error) => reject(new Failure(`${name} cannot be started: ${error.message}.`)));
+      child.once("error", (error) => {
+        clearTimeout(late);
+        reject(new Failure(`${name} cannot be started: ${error.message}.`));
+      });
       child.once("exit", () => {
         clearTimeout(late);
         // A host that was killed leaves its workerd, which would keep the port.

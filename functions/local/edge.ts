@@ -19,6 +19,7 @@ export function edgeChild(
       // wrangler is a library here: it asks nothing, tells nobody and fetches nothing.
       WRANGLER_SEND_METRICS: "false",
       WRANGLER_HIDE_BANNER: "true",
+      WRANGLER_WRITE_LOGS: "false",
       CLOUDFLARE_CF_FETCH_ENABLED: "false",
       CI: "true",
     },

@@ -1,6 +1,6 @@
 /** The files of a run's state folder that this code reads back. The databases in v3/ are Miniflare's. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "./failure.ts";
 
@@ -60,9 +60,27 @@ export class Files {
 
   /** Whole or not at all, for this user's eyes only: a reader never sees half a file. */
   write(name: string, value: unknown): void {
-    const draft = this.path(`${name}.${process.pid}`);
-    writeFileSync(draft, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
-    renameSync(draft, this.path(name));
+    renameSync(this.#draft(name, value), this.path(name));
+  }
+
+  /** As write, but only where there is none yet. @returns whether it was made. */
+  create(name: string, value: unknown): boolean {
+    const draft = this.#draft(name, value);
+    try {
+      linkSync(draft, this.path(name));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+      throw error;
+    } finally {
+      rmSync(draft);
+    }
+  }
+
+  #draft(name: string, value: unknown): string {
+    const path = this.path(`${name}.${process.pid}`);
+    writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
+    return path;
   }
 
   remove(name: string): void {

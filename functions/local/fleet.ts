@@ -23,12 +23,16 @@ export interface Region {
   readonly name: string;
   /** Where it is, in the names of Durable Object location hints. */
   readonly zone: string;
+  /** Under whose law it stands: what an account's residency names. */
+  readonly jurisdiction: string;
   /** The way there that a simulated region pretends. */
   readonly simulatedDistanceMs: number;
 }
 
 export const regions: readonly Region[] = [
-  { id: "us-east", name: "US East", zone: "enam", simulatedDistanceMs: 0 },
+  { id: "us-east", name: "US East", zone: "enam", jurisdiction: "us", simulatedDistanceMs: 0 },
+  { id: "eu-west", name: "EU West", zone: "weur", jurisdiction: "eu", simulatedDistanceMs: 40 },
+  { id: "ap-east", name: "AP East", zone: "apac", jurisdiction: "ap", simulatedDistanceMs: 90 },
 ];
 
 export interface Engine {
@@ -43,4 +47,6 @@ export interface Engine {
 
 export const engines: readonly Engine[] = [
   { id: "bknd_us-east-1", name: "us-east-1", region: "us-east", plays: "gpu", port: 8801 },
+  { id: "bknd_eu-west-1", name: "eu-west-1", region: "eu-west", plays: "gpu", port: 8802 },
+  { id: "bknd_ap-east-1", name: "ap-east-1", region: "ap-east", plays: "npu", port: 8803 },
 ];

@@ -9,6 +9,7 @@ import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangle
 import { bundle } from "./bundle.ts";
 import { Failure } from "./failure.ts";
 import { migrate } from "./migrate.ts";
+import { requireFree } from "./ports.ts";
 import { childrenOf } from "./processes.ts";
 
 /** The launcher's first message. */
@@ -36,7 +37,8 @@ class HostLog extends Log {
     process.stderr.write(`${message.replace(/\[mf:\w+\] /, "")}\n`);
   }
   override error(error: Error): void {
-    super.error(error);
+    const cause = error.cause instanceof Error ? ` ${error.cause.message}` : "";
+    process.stderr.write(`${error.message}${cause}\n`);
     // workerd died and did not come back: the launcher starts a new host.
     if ("code" in error && error.code === "ERR_RUNTIME_FAILURE") process.exit(1);
   }
@@ -67,6 +69,8 @@ async function run({ config: configPath, stateDir, port, bindings }: HostSetting
     migrate(config, persist, (line) => process.send?.({ progress: line })),
   ]);
 
+  // Also when this host replaces one that ended: somebody may have taken the port since.
+  if (port !== 0) await requireFree(port);
   edge = new Miniflare(
     convertV4MiniflareOptions({
       ...workerOptions,

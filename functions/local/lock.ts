@@ -1,8 +1,7 @@
 /**
- * One run for a state folder. lock.json names every process of the run, from the moment each exists: the next
- * start ends what a killed run left, and refuses while the run lives.
+ * One run for a state folder. lock.json names every process of the run that is up: the next start ends what a
+ * killed run left, and refuses while the run lives.
  */
-import { writeFileSync } from "node:fs";
 import { Failure } from "./failure.ts";
 import type { Files } from "./files.ts";
 import { end, type Identity, identify, isAlive } from "./processes.ts";
@@ -37,14 +36,9 @@ export class Lock {
       files.remove("run.json");
       files.remove("lock.json");
     }
-    const content: Content = { launcher, children: [] };
-    try {
-      writeFileSync(files.path("lock.json"), JSON.stringify(content), { mode: 0o600, flag: "wx" });
-    } catch (error) {
-      // Another start was quicker.
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      refuse(files, files.read<Content>("lock.json")?.launcher.pid);
-    }
+    const made = files.create("lock.json", { launcher, children: [] } satisfies Content);
+    // Another start was quicker.
+    if (!made) refuse(files, files.read<Content>("lock.json")?.launcher.pid);
     return new Lock(files, launcher, left);
   }
 

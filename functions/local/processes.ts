@@ -1,5 +1,6 @@
 /** What /proc says about processes. Where there is no /proc, nothing is known and nothing is ended. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** A process that cannot be mistaken for a later one with the same number. */
@@ -63,7 +64,7 @@ export function holderOf(port: number): { pid: number; name: string } | undefine
   for (const pid of pids()) {
     const links = entries(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`));
     if (links.some((target) => sockets.has(target))) {
-      return { pid, name: text(`/proc/${pid}/comm`).trim() };
+      return { pid, name: nameOf(pid) };
     }
   }
   return undefined;
@@ -88,6 +89,12 @@ function stat(pid: number): { ended: boolean; parent: number; started: string } 
   if (state === undefined || parent === undefined || started === undefined) return undefined;
   // Z is a zombie: ended, and nobody has asked how.
   return { ended: state === "Z" || state === "X", parent: Number(parent), started };
+}
+
+/** The program it runs. Node calls its main thread "MainThread", so comm would say nothing. */
+function nameOf(pid: number): string {
+  const [program = ""] = text(`/proc/${pid}/cmdline`).split("\0");
+  return basename(program) || text(`/proc/${pid}/comm`).trim();
 }
 
 function commandLine(pid: number): string {

@@ -58,6 +58,6 @@ export class Running {
   #changed(): void {
     if (!this.#complete) return;
     this.#files.write("run.json", this.#run);
-    process.send?.({ run: this.#run });
+    if (process.connected) process.send?.({ run: this.#run });
   }
 }

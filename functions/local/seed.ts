@@ -11,8 +11,13 @@ export async function seed(
 ): Promise<string> {
   const admin = client(url, adminKey);
   await seedModel(admin);
-  for (const { id, name, zone, simulatedDistanceMs } of regions) {
-    await admin("PUT", `/admin/regions/${id}`, { name, zone, simulated_distance_ms: simulatedDistanceMs });
+  for (const { id, name, zone, jurisdiction, simulatedDistanceMs } of regions) {
+    await admin("PUT", `/admin/regions/${id}`, {
+      name,
+      zone,
+      jurisdiction,
+      simulated_distance_ms: simulatedDistanceMs,
+    });
   }
   for (const { name, plays, ...engine } of engines) {
     const backend = backends.find(({ id }) => id === engine.id);

@@ -48,9 +48,8 @@ async function start(): Promise<void> {
   const files = new Files(settings.stateDir);
   lock = await Lock.take(files);
   line("state", settings.stateDir);
-  if (lock.left > 0)
-    line("state", `a run that was killed left ${lock.left} process${lock.left === 1 ? "" : "es"}, now ended`);
-  if (settings.port !== 0) await requireFree(settings.port, "For another one: npm start -- --port 8790");
+  if (lock.left > 0) line("state", `processes that a killed run left, now ended: ${lock.left}`);
+  if (settings.port !== 0) await requireFree(settings.port, " For another one: npm start -- --port 8790");
 
   const secrets = files.secrets();
   const running = new Running(files, lock, secrets.ADMIN_KEY);

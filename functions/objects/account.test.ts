@@ -234,14 +234,14 @@ describe("a key", () => {
 
   it("keeps its windows over a restart, each request at its own time", async () => {
     const account = await openAccount(10_000, { requestsPerMinute: 3, tokensPerMinute: 10_000 });
-    // Settled in another order than admitted, and one still open: rows come back in no order of time.
+    // The journal's newest come first, and what is still open comes last: no order of time.
     const first = await admitted(account);
     passTime(10_000);
     const second = await admitted(account);
-    await account.stub.settle(settlement(second, usageOf(10, 10)));
     passTime(10_000);
     await admitted(account);
     await account.stub.settle(settlement(first, usageOf(5, 5)));
+    await account.stub.settle(settlement(second, usageOf(10, 10)));
     await evictDurableObject(account.stub);
     const refused = await account.stub.admit(admitQuery(account));
     expect(refused).toMatchObject({

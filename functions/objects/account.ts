@@ -18,6 +18,7 @@ import {
   invalid,
   noBalance,
   notFound,
+  outsideResidency,
   rateLimited,
 } from "../errors.ts";
 import { type AccountId, type AttemptId, attemptId, type KeyId, newLeaseId, type RequestId } from "../ids.ts";
@@ -43,6 +44,7 @@ export interface NewKey extends KeyLimits {
   readonly name: string;
   readonly hash: string;
   readonly hint: string;
+  readonly residency?: readonly string[] | null;
 }
 
 export interface BalanceView {
@@ -153,6 +155,10 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     const now = Date.now();
     const key = this.#activeKey(query.keyHash);
     if (!key || !this.#state) return { ok: false, error: badKey() };
+    const residency = narrowed(this.#state.residency, key.residency);
+    if (residency && !residency.includes(query.jurisdiction ?? "")) {
+      return { ok: false, error: outsideResidency(query.model, residency), residency };
+    }
     const tokens = query.maxInput + query.maxOutput;
     if (key.tokensPerMinute !== null && tokens > key.tokensPerMinute) {
       const message = `This request may use ${tokens} tokens and its key is limited to ${key.tokensPerMinute} a minute: it can never pass. Lower max_tokens or shorten the messages.`;
@@ -175,7 +181,8 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     this.#windows.record(key.id, query.requestId, tokens, now);
     await this.#wake(query.deadlineMs);
     const { account, leaseId, epoch } = this.#state;
-    return { ok: true, account, key: key.id, leaseId, epoch, held, limits: this.#limits(key, now) };
+    const limits = this.#limits(key, now);
+    return { ok: true, account, key: key.id, leaseId, epoch, held, limits, ...(residency && { residency }) };
   }
 
   async checkpoint(at: {
@@ -228,6 +235,16 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       .get();
     this.#keys.set(row.hash, row);
     return view(row);
+  }
+
+  /** Null: any. In force with the next admission; what is running goes on. */
+  async setResidency(residency: readonly string[] | null): Promise<readonly string[] | null> {
+    this.#state = this.#db.update(state).set({ residency }).returning().get();
+    return this.#state.residency;
+  }
+
+  async residency(): Promise<readonly string[] | null> {
+    return this.#state?.residency ?? null;
   }
 
   async listKeys(): Promise<KeyView[]> {
@@ -437,6 +454,15 @@ export class AccountObject extends DurableObject<Env> implements Holder {
 
 function view({ hash: _, ...row }: KeyRow): KeyView {
   return row;
+}
+
+/** What both allow; undefined: any. An empty list allows nothing, and that is what two that share nothing mean. */
+function narrowed(
+  account: readonly string[] | null,
+  key: readonly string[] | null,
+): readonly string[] | undefined {
+  if (!account) return key ?? undefined;
+  return key ? account.filter((jurisdiction) => key.includes(jurisdiction)) : account;
 }
 
 function usedTokens(usage: {

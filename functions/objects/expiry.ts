@@ -191,5 +191,12 @@ async function ask(
   how: "now" | "abort",
 ): Promise<AttemptReport | undefined> {
   if (!backend?.keepsAttempts) return undefined;
-  return askReport(backend, row.attempt, row, AbortSignal.timeout(ASK_MS), how);
+  // Not AbortSignal.timeout: its timer would keep the object awake for the two seconds after each quick answer.
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ASK_MS);
+  try {
+    return await askReport(backend, row.attempt, row, late.signal, how);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -11,12 +11,14 @@ export interface OutboxMessage {
 export const MAX_ROWS = 50;
 export const MAX_BYTES = 60_000;
 
+const encoder = new TextEncoder();
+
 /** Cuts rows into messages within both limits. */
 export function messages(account: AccountId, rows: readonly JournalRow[]): OutboxMessage[] {
   const out: { account: AccountId; rows: JournalRow[] }[] = [];
   let bytes = 0;
   for (const row of rows) {
-    const size = JSON.stringify(row).length;
+    const size = encoder.encode(JSON.stringify(row)).length;
     const current = out.at(-1);
     if (current && current.rows.length < MAX_ROWS && bytes + size <= MAX_BYTES) {
       current.rows.push(row);

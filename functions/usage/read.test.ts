@@ -11,6 +11,7 @@ import {
   edge,
   env,
   openAccount,
+  projected,
   sellModel,
   settle,
   type TestAccount,
@@ -184,7 +185,7 @@ describe("GET /v1/usage", () => {
     ]);
     const { buckets } = await usage({
       from: seconds(NOON + 2 * QUARTER_HOUR_MS),
-      to: seconds(NOON + 5 * HOUR_MS + 1),
+      to: seconds(NOON + 5 * HOUR_MS) + 1,
       bucket: "hour",
     });
     expect(
@@ -398,14 +399,14 @@ describe("GET /v1/generation", () => {
       adjustments: [],
     });
     expect(Date.parse(atOnce.admitted_at)).toBeLessThanOrEqual(Date.parse(atOnce.settled_at));
-    await drained(account);
+    await projected(account);
     expect(await account.object.request(id)).toBeUndefined();
     expect(await generation(id)).toEqual(atOnce);
   });
 
   it("adds what came late, and shows it", async () => {
     const id = await settle(account, price, usageOf(0, 0), { ending: "expired" });
-    await drained(account);
+    await projected(account);
     // As objects/expiry.ts posts a late count.
     await runInDurableObject(account.object, (_object: AccountObject, state) => {
       state.storage.sql.exec(
@@ -428,7 +429,7 @@ describe("GET /v1/generation", () => {
     const other = await openAccount();
     const theirs = await settle(other, price);
     const open = await admit(other, price);
-    await drained(other);
+    await projected(other);
     for (const id of [newRequestId(), theirs, answerId(theirs), open]) {
       const answer = await generation(id);
       expect({ status: answer.status, ...answer.error, message: "" }).toEqual({

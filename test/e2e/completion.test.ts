@@ -94,6 +94,17 @@ it("keeps to stop, seed and max_completion_tokens", async () => {
   expect(short.usage!.completion_tokens).toBe(3);
 });
 
+it("refuses a prompt that is longer than the model's context, and charges nothing", async () => {
+  const account = await newAccount(run, "1");
+  const refusal = await clientOf(account.key)
+    .chat.completions.create(question("word ".repeat(6_000)))
+    .catch((error: unknown) => error as InstanceType<typeof OpenAI.APIError>);
+  expect(refusal).toMatchObject({ status: 400, code: "context_length_exceeded", param: "messages" });
+  expect((refusal as Error).message).toContain("maximum context length is 4096");
+  const balance = await read<Record<string, string>>(run, account.key, "/v1/balance");
+  expect(balance).toMatchObject({ balance_nanodollars: "1000000000", held_nanodollars: "0" });
+});
+
 it("bills a client that leaves for what the engine had generated, at whichever event it leaves", async () => {
   const account = await newAccount(run, "1");
   for (const event of [1, 2, 5]) {

@@ -15,14 +15,13 @@ import type { Call, Upstream } from "../support/upstream.ts";
 
 let edge: Faulty;
 let account: Account;
-const READ = "read-model";
-let openai: Upstream;
+/** Which way its answers take: our engine's streams are relayed, everything else is read. */
+const KINDS = ["causeway", "openai"] as const;
+type Kind = (typeof KINDS)[number];
 
 beforeAll(async () => {
   edge = await startFaulty();
   account = await newAccount(edge.run, "100");
-  openai = await startUpstream();
-  await sell(edge.run, [openai], READ, "openai");
 });
 afterAll(async () => {
   if (!edge) return;
@@ -31,16 +30,26 @@ afterAll(async () => {
   await edge.run.stop();
 });
 
-/** Asks, waits for the settlement, and gives all that can be seen. */
-async function run(model: string, stream: boolean, behave: (call: Call) => unknown) {
-  (model === READ ? openai : edge.upstream).behave = behave;
+let models = 0;
+
+/** Asks a backend of its own (what one teaches the router is nothing to the next), and gives all that can be seen. */
+async function run(
+  kind: Kind,
+  stream: boolean,
+  behave: (call: Call) => unknown,
+  reports: Upstream["reports"] = "kept",
+) {
+  const upstream = await startUpstream(behave);
+  upstream.reports = reports;
+  const model = `${kind}-${++models}`;
+  await sell(edge.run, [upstream], model, kind);
   const response = await ask(edge.run, account.key, hello({ model, stream }));
   const text = await response.text();
   const generation = await settled(edge.run, account.key, response.headers.get("x-request-id")!);
   return { response, text, generation };
 }
 
-describe.each(["test-model", READ])("through %s", (model) => {
+describe.each(KINDS)("through %s", (model) => {
   it.each([true, false])(
     "a backend that dies before its first token is a 502 and costs nothing (stream: %s)",
     async (stream) => {
@@ -137,7 +146,7 @@ describe("counts that cannot be", () => {
   it.each(absurd)(
     "on the relay, %s is a death without a count: an error event, no charge",
     async (_, value) => {
-      const { text, generation } = await run("test-model", true, (call) => {
+      const { text, generation } = await run("causeway", true, (call) => {
         call.token("x");
         call.report.completion_tokens = value;
         call.finish();
@@ -148,7 +157,7 @@ describe("counts that cannot be", () => {
   );
 
   it.each(absurd)("on the reading path, %s makes the edge count by bytes", async (_, value) => {
-    const { response, text, generation } = await run(READ, false, (call) => {
+    const { response, text, generation } = await run("openai", false, (call) => {
       call.token("twelve bytes");
       call.finish("stop", { prompt_tokens: 10, completion_tokens: value });
     });
@@ -160,7 +169,7 @@ describe("counts that cannot be", () => {
   });
 
   it("more cached tokens than prompt tokens are not believed", async () => {
-    const { generation } = await run(READ, true, (call) => {
+    const { generation } = await run("openai", true, (call) => {
       call.token("x");
       call.finish("stop", {
         prompt_tokens: 5,
@@ -173,7 +182,7 @@ describe("counts that cannot be", () => {
   });
 
   it("usage sent twice counts once", async () => {
-    const { generation } = await run(READ, true, (call) => {
+    const { generation } = await run("openai", true, (call) => {
       call.token("x");
       call.raw(`data: ${JSON.stringify({ choices: [], usage: call.usage() })}\n\n`);
       call.finish();
@@ -182,12 +191,11 @@ describe("counts that cannot be", () => {
   });
 
   it("a report that is lost is a death without a count on the relay", async () => {
-    edge.upstream.reports = "lost";
-    const { text, generation } = await run("test-model", true, (call) => {
+    const finishes = (call: Call) => {
       call.token("x");
       call.finish();
-    });
-    edge.upstream.reports = "kept";
+    };
+    const { text, generation } = await run("causeway", true, finishes, "lost");
     expect(eventsOf(text).at(-1)).toHaveProperty("error");
     expect(generation).toMatchObject({ ending: "backend_failed", cost_nanodollars: "0" });
   });
@@ -204,7 +212,7 @@ describe("a stream that is not what it should be", () => {
     ["a cut in the middle of a character", new Uint8Array([100, 97, 116, 97, 58, 32, 0xe2, 0x82]), "die"],
   ];
   it.each(broken)("%s ends in an error event", async (_, last, ending) => {
-    const { text, generation } = await run(READ, true, async (call) => {
+    const { text, generation } = await run("openai", true, async (call) => {
       call.token("x");
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (last.length > 0) call.raw(last);
@@ -233,7 +241,7 @@ describe("a stream that is not what it should be", () => {
         "",
       ].join(end);
     for (const end of ["\n", "\r\n", "\r"]) {
-      const { text } = await run(READ, false, async (call) => {
+      const { text } = await run("openai", false, async (call) => {
         for (const byte of Buffer.from(parts(end))) {
           call.raw(new Uint8Array([byte]));
           await new Promise((resolve) => setImmediate(resolve));
@@ -245,7 +253,7 @@ describe("a stream that is not what it should be", () => {
   });
 
   it("heartbeats without tokens do not keep an answer alive", async () => {
-    const { response } = await run(READ, false, (call) => {
+    const { response } = await run("openai", false, (call) => {
       const beat = setInterval(() => call.raw(": still here\n\n"), 200);
       call.left.then(() => clearInterval(beat));
     });
@@ -253,7 +261,7 @@ describe("a stream that is not what it should be", () => {
   });
 
   it("a line without end is refused", async () => {
-    const { response } = await run(READ, false, async (call) => {
+    const { response } = await run("openai", false, async (call) => {
       call.raw("data: ");
       for (let sent = 0; sent < 6 && !call.ended; sent++) {
         call.raw("x".repeat(1024 * 1024));

@@ -63,7 +63,7 @@ it("an account's books are right after whatever happens, in whatever order", {
       await fc.asyncModelRun(async () => (run = await start()), commands);
       ran += run!.model.last;
     }),
-    { ...random("an account's books", 40), endOnFailure: false },
+    random("an account's books", 40),
   );
   expect(ran).toBeGreaterThan(0);
 });

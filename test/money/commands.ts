@@ -1,5 +1,10 @@
 /** What can happen to an account, each for the model and for the real object at once. */
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import {
+  abortAllDurableObjects,
+  evictDurableObject,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from "cloudflare:test";
 import fc from "fast-check";
 import { expect } from "vitest";
 import { attemptId, newKeyId, newRequestId } from "../../functions/ids.ts";
@@ -204,16 +209,12 @@ const evict = () =>
   });
 
 /** The object dies where it stands; the next call finds a new one. */
-async function kill(real: Real): Promise<void> {
-  await runInDurableObject(real.stub, (_object, state) => state.abort("killed by the test")).catch(
-    () => undefined,
-  );
-  real.stub = stubOf(real.account.id);
-}
-
 const abort = () =>
   command("abort", async (model, real) => {
-    await kill(real);
+    await runInDurableObject(real.stub, (_object, state) => state.abort("killed by the test")).catch(
+      () => undefined,
+    );
+    real.stub = stubOf(real.account.id);
     model.epoch += 1;
   });
 
@@ -223,7 +224,8 @@ const abortWhileSettling = (n: number) =>
     const request = pick(model, n);
     if (!request) return;
     const says = settlement(request.id, countsOf(request, 0.5, undefined));
-    await Promise.all([real.stub.settle(says).catch(() => undefined), kill(real)]);
+    await Promise.all([real.stub.settle(says).catch(() => undefined), abortAllDurableObjects()]);
+    real.stub = stubOf(real.account.id);
     model.epoch += 1;
     const cost = Math.min(request.hold, says.usage.input + says.usage.output);
     if (model.open.has(request.id)) close(model, request, cost);
@@ -285,7 +287,11 @@ export const kinds: fc.Arbitrary<Command>[] = [
     .map((args) => credit(...args)),
   fc.tuple(n, share, odd, fc.option(fate, { nil: undefined, freq: 2 })).map((args) => checkpoint(...args)),
   fc.oneof(fc.constant(null).map(createKey), n.map(revokeKey)),
-  fc.oneof(fc.constant(null).map(evict), fc.constant(null).map(abort), n.map(abortWhileSettling)),
+  fc.oneof(
+    fc.constant(null).map(evict),
+    { weight: 2, arbitrary: fc.constant(null).map(abort) },
+    { weight: 4, arbitrary: n.map(abortWhileSettling) },
+  ),
   fc
     .tuple(fc.constantFrom("mark" as const, "last" as const), fc.integer({ min: -3, max: 3 }))
     .map((args) => forwarded(...args)),

@@ -58,15 +58,12 @@ export async function register(
   upstream: Upstream,
   id: string,
   model = MODEL,
-  kind: "causeway" | "openai" = "causeway",
+  kind = "causeway",
+  region = "us-east",
 ) {
-  const where = { name: id, region: "us-east", model, served_as: model, kind, chip: "cpu" };
-  await admin(edge, "PUT", `/backends/${id}`, {
-    ...where,
-    url: upstream.url,
-    secret_name: "BACKEND_TEST_SECRET",
-    state: "active",
-  });
+  const where = { name: id, region, model, served_as: model, kind, chip: "cpu" };
+  const more = { url: upstream.url, secret_name: "BACKEND_TEST_SECRET", state: "active" };
+  await admin(edge, "PUT", `/backends/${id}`, { ...where, ...more });
 }
 
 export const startUpstream = (behave?: Parameters<typeof Upstream.start>[1]) =>

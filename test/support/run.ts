@@ -44,12 +44,15 @@ export async function startRun(options: RunOptions = {}): Promise<Run> {
       // The channel may be quicker than the pipe: what a start prints belongs to it.
       while (!output().includes(lastWords)) await once(child.stdout!, "data");
       clearTimeout(late);
+      child.off("close", failed);
       resolve(run);
     });
-    child.once("close", (code, signal) => {
+    const failed = (code: number | null, signal: NodeJS.Signals | null) => {
       clearTimeout(late);
+      if (options.dir === undefined) launched.cleanUp();
       reject(new Error(`The run ended while it started (${signal ?? code}):\n${output()}`));
-    });
+    };
+    child.once("close", failed);
   });
   return new Run(launched, run);
 }

@@ -161,6 +161,8 @@ export class Upstream {
   behave: (call: Call) => unknown;
   /** Set: attempt reports are answered like this, or not at all. */
   reports: "kept" | "lost" = "kept";
+  /** What it says of itself; it counts what runs by itself. */
+  health = { status: "ok", code: 200 };
   readonly secret: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -204,15 +206,24 @@ export class Upstream {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(request.url!, "http://upstream");
+    if (pathname === "/health") return this.#health(response);
     if (request.headers.authorization !== `Bearer ${this.secret}`) return void response.writeHead(401).end();
     const attempt = /^\/causeway\/v1\/attempts\/(.+)$/.exec(pathname)?.[1];
     if (attempt) return this.#report(attempt, request.method!, searchParams.get("wait") === "end", response);
+    if (request.method !== "POST") return void response.writeHead(404).end();
     let text = "";
     for await (const chunk of request) text += chunk;
     const call = new Call(request, response, text);
     this.calls.push(call);
     for (const resolve of this.#arrivals.splice(0)) resolve();
     await this.behave(call);
+  }
+
+  #health(response: ServerResponse): void {
+    const running = this.calls.filter((call) => !call.ended).length;
+    const { status, code } = this.health;
+    response.writeHead(code, { "content-type": "application/json" });
+    response.end(JSON.stringify({ status, running, waiting: 0, boot_id: "upstream" }));
   }
 
   async #report(id: string, method: string, wait: boolean, response: ServerResponse): Promise<void> {

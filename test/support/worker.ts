@@ -2,6 +2,7 @@
  * Helpers for tests inside workerd that use the whole edge: its HTTP surface, real account objects, D1 and the
  * queue. Requests are admitted and settled on the account's object itself: no backend is needed for books.
  */
+import { createMessageBatch } from "cloudflare:test";
 import { env as bound, exports } from "cloudflare:workers";
 import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
@@ -22,6 +23,9 @@ import {
 } from "../../functions/ids.ts";
 import { nanodollars, type PriceVersion, parseUsd, type Usage } from "../../functions/money.ts";
 import type { AccountObject } from "../../functions/objects/account.ts";
+import type { JournalRow } from "../../functions/objects/ledger.ts";
+import { messages, type OutboxMessage } from "../../functions/usage/outbox.ts";
+import { project } from "../../functions/usage/project.ts";
 
 export const env = bound as unknown as Env;
 export const db = drizzle(env.DB);
@@ -197,6 +201,24 @@ export async function drained(account: TestAccount, withinMs = 20_000): Promise<
     `D1 to have all of ${account.id}`,
     withinMs,
   );
+}
+
+/** Brings all of the journal into D1 at once, with the outbox's consumer and without the queue's two seconds. */
+export async function projected(account: TestAccount): Promise<void> {
+  const rows: JournalRow[] = [];
+  for (let page: JournalRow[]; ; rows.push(...page)) {
+    page = (await account.object.journalAfter(rows.at(-1)?.sequence ?? 0, 1_000)) as JournalRow[];
+    if (page.length === 0) break;
+  }
+  const sent = messages(account.id, rows).map((body, i) => ({
+    id: String(i),
+    timestamp: new Date(),
+    attempts: 1,
+    body,
+  }));
+  await project(createMessageBatch<OutboxMessage>("causeway-outbox", sent), env);
+  const { last, mark } = await account.object.progress();
+  if (mark !== last) throw new Error(`D1 has ${mark} of ${last} entries of ${account.id}`);
 }
 
 /** Polls until it holds; throws, saying what was waited for, when it does not in time. */

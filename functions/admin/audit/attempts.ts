@@ -51,11 +51,13 @@ async function compare(backends: ReadonlyMap<string, Backend>, charged: Charged)
   ) {
     return "equal";
   }
-  // Nobody could be asked when it expired: its late count is still to come (objects/expiry.ts). And an answer that
-  // failed without a count costs nothing, whatever a backend says later (billing/README.md).
+  // An answer that failed without a count costs nothing, whatever a backend says later (billing/README.md).
   const uncounted = tokens.input + tokens.cachedInput + tokens.output === 0;
-  const failed = row.ending === "backend_failed" || row.ending === "deadline";
-  if (uncounted && (failed || (row.ending === "expired" && !adjusted))) return "unverifiable";
+  if (uncounted && (row.ending === "backend_failed" || row.ending === "deadline")) return "unverifiable";
+  // Nobody could be asked when it expired: the rest of its count may still come (objects/expiry.ts).
+  const isLess =
+    tokens.input <= usage.input && tokens.cachedInput <= usage.cachedInput && tokens.output <= usage.output;
+  if (row.ending === "expired" && !adjusted && isLess) return "unverifiable";
   const said = `${usage.input} + ${usage.cachedInput} + ${usage.output}`;
   const charges = `${tokens.input} + ${tokens.cachedInput} + ${tokens.output}`;
   return `${attempt.id} was charged for ${charges} tokens (input, cached, output) and its backend counts ${said}`;

@@ -20,6 +20,8 @@ export const state = sqliteTable("state", {
   /** A holder that starts again opens a new epoch; reservations of older ones are looked into. */
   epoch: integer("epoch").notNull(),
   leaseId: text("lease_id").$type<LeaseId>().notNull(),
+  /** Jurisdictions whose regions alone may serve this account; null: any. */
+  residency: text("residency", { mode: "json" }).$type<readonly string[]>(),
 });
 
 export const keys = sqliteTable(
@@ -35,6 +37,8 @@ export const keys = sqliteTable(
     revokedAt: instant("revoked_at"),
     requestsPerMinute: integer("requests_per_minute"),
     tokensPerMinute: integer("tokens_per_minute"),
+    /** Narrows the account's, never widens it. */
+    residency: text("residency", { mode: "json" }).$type<readonly string[]>(),
   },
   (table) => [uniqueIndex("keys_hash").on(table.hash)],
 );

@@ -48,6 +48,8 @@ export const regions = sqliteTable("regions", {
   zone: text("zone").notNull(),
   /** A local run plays regions on one machine: the round trip it pretends, in milliseconds. */
   simulatedDistanceMs: integer("simulated_distance_ms"),
+  /** Under whose law it stands, in the words of accounts' residency: `eu`, `us`. */
+  jurisdiction: text("jurisdiction"),
 });
 
 export const backends = sqliteTable("backends", {
@@ -65,10 +67,15 @@ export const backends = sqliteTable("backends", {
   /** The name of the secret that holds its bearer, never the bearer. */
   secretName: text("secret_name").notNull(),
   state: text("state").$type<"active" | "draining">().notNull(),
+  /** What it costs to run there, nanodollars a million tokens: a term of routing, not what customers pay. */
+  costInput: money("cost_input"),
+  costCachedInput: money("cost_cached_input"),
+  costOutput: money("cost_output"),
   createdAt: instant("created_at").notNull(),
 });
 
-export type BackendKind = "causeway" | "openai";
+/** The dialect that it speaks: dispatch/dialects. */
+export type BackendKind = "causeway" | "vllm" | "sglang" | "openai";
 export type Chip = "gpu" | "npu" | "cpu";
 
 /** Every journal entry of every account, as it was written there. */

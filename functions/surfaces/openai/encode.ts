@@ -35,6 +35,12 @@ export function textChunk(answer: Answer, text: string): string {
   return event(chunk(answer, [{ index: 0, delta: { content: text }, finish_reason: null }]));
 }
 
+/** Under both names that clients look for. */
+export function reasoningChunk(answer: Answer, text: string): string {
+  const delta = { reasoning_content: text, reasoning: text };
+  return event(chunk(answer, [{ index: 0, delta, finish_reason: null }]));
+}
+
 /** Finish, usage (in the place where this client looks for it), and the end. Only ever written on success. */
 export function tail(answer: Answer, finishReason: string, bill: Bill, includeUsage: boolean): string {
   const finish = chunk(answer, [{ index: 0, delta: {}, finish_reason: finishReason }]);
@@ -43,14 +49,24 @@ export function tail(answer: Answer, finishReason: string, bill: Bill, includeUs
     : event({ ...finish, usage: usageOf(bill) }) + DONE;
 }
 
-export function whole(answer: Answer, text: string, finishReason: string, bill: Bill) {
+export function whole(
+  answer: Answer,
+  { text, reasoning }: { readonly text: string; readonly reasoning: string },
+  finishReason: string,
+  bill: Bill,
+) {
   return {
     ...answer,
     object: "chat.completion",
     choices: [
       {
         index: 0,
-        message: { role: "assistant", content: text, refusal: null },
+        message: {
+          role: "assistant",
+          content: text,
+          refusal: null,
+          ...(reasoning !== "" && { reasoning_content: reasoning, reasoning }),
+        },
         logprobs: null,
         finish_reason: finishReason,
       },

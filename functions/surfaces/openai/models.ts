@@ -19,7 +19,7 @@ export async function listModels(c: Context<AppEnv>): Promise<Response> {
 
 export async function oneModel(c: Context<AppEnv>): Promise<Response> {
   const view = await snapshot(c.env, (work) => c.executionCtx.waitUntil(work));
-  const id = decodeURIComponent(c.req.param("id") ?? "");
+  const id = c.req.param("id") ?? "";
   const model = view.models.get(id);
   const found = model && entry(view, model);
   if (!found)

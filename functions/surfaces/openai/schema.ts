@@ -4,6 +4,7 @@
  * in `x-causeway-ignored`. null means absent, as in OpenAI's own schema.
  */
 import { z } from "zod";
+import type { Preferences } from "../../../router/types.ts";
 import { type ApiError, invalid, notServed } from "../../errors.ts";
 
 export interface ChatMessage {
@@ -24,6 +25,10 @@ export interface ChatRequest {
   readonly seed: number | undefined;
   readonly temperature: number | undefined;
   readonly topP: number | undefined;
+  /** Where the caller wants it served, in OpenRouter's spelling; the account's residency stands above it. */
+  readonly preferences: Preferences;
+  /** The caller's name for a conversation: requests of one are likely to share a prefix. */
+  readonly session: string | undefined;
   /** Names of fields that were sent and have no effect. */
   readonly ignored: readonly string[];
 }
@@ -51,6 +56,17 @@ const maxTokens = z
   .max(MAX_TOKENS, { error: `must be at most ${MAX_TOKENS}` })
   .nullish();
 
+const names = z.array(z.string().min(1).max(100)).max(50).nullish();
+
+const provider = z.object({
+  order: names,
+  only: names,
+  ignore: names,
+  allow_fallbacks: z.boolean().nullish(),
+  sort: z.enum(["price", "throughput", "latency"]).nullish(),
+  region: z.string().min(1).max(100).nullish(),
+});
+
 const served = z.object({
   model: z.string().min(1).max(200),
   messages: z.array(message).min(1, { error: "must hold at least one message" }).max(MAX_MESSAGES),
@@ -64,6 +80,8 @@ const served = z.object({
   seed: z.int().nullish(),
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
+  provider: provider.nullish(),
+  prompt_cache_key: z.string().max(200).nullish(),
 });
 
 /** Known, not served yet: what the default is, and what to say otherwise. */
@@ -131,8 +149,15 @@ export function parseChatRequest(body: unknown): ChatRequest | ApiError {
     seed: data.seed ?? undefined,
     temperature: data.temperature ?? undefined,
     topP: data.top_p ?? undefined,
+    preferences: preferencesOf(data.provider),
+    session: data.prompt_cache_key || undefined,
     ignored: Object.keys(sent).filter((field) => !(field in served.shape)),
   };
+}
+
+function preferencesOf(sent: z.output<typeof provider> | null | undefined): Preferences {
+  // null means absent, here too.
+  return Object.fromEntries(Object.entries(sent ?? {}).filter(([, value]) => value != null));
 }
 
 /** The first thing that is wrong, with the path of the field as `param`. */

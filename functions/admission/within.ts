@@ -1,0 +1,46 @@
+/**
+ * Admission at the place where the request is believed to go. The account's object alone knows where the account
+ * may be served: where the place was outside of that, the request is routed again, within, and asks again.
+ */
+import type { PresentedKey } from "../auth/key.ts";
+import { noBackend, overloaded, Refusal } from "../errors.ts";
+import { remember, remembered } from "../fleet/residency.ts";
+import { type Ask, type Placed, predict } from "../fleet/route.ts";
+import type { Backend, Snapshot } from "../fleet/snapshot.ts";
+import type { Admission, AdmitQuery, Holder } from "./holder.ts";
+import { admit } from "./lease.ts";
+
+/** What the place adds to it. */
+export type Placeless = Omit<AdmitQuery, "backend" | "region" | "jurisdiction">;
+
+export async function admitWithin(
+  holder: Holder,
+  presented: PresentedKey,
+  view: Snapshot,
+  ask: Ask,
+  query: Placeless,
+): Promise<{ admitted: Admission; predicted: Backend }> {
+  const now = Date.now();
+  const admitAt = ({ id, region }: Backend) => {
+    const jurisdiction = view.regions.get(region)?.jurisdiction ?? null;
+    return admit(holder, { ...query, backend: id, region, jurisdiction });
+  };
+  let predicted = backendOf(predict(view, ask, remembered(presented.hash), now), ask.model);
+  let admitted = await admitAt(predicted);
+  if (!admitted.ok && admitted.residency) {
+    remember(presented.hash, admitted.residency);
+    const within = predict(view, ask, admitted.residency, now);
+    if (within.kind !== "placed") return { admitted, predicted };
+    predicted = within.backend;
+    admitted = await admitAt(predicted);
+  }
+  if (admitted.ok) remember(presented.hash, admitted.residency);
+  return { admitted, predicted };
+}
+
+/** Nothing is reserved where there is nowhere to go. */
+function backendOf(prediction: Placed, model: string): Backend {
+  if (prediction.kind === "placed") return prediction.backend;
+  if (prediction.kind === "impossible") throw new Refusal(noBackend(model));
+  throw new Refusal(overloaded("All backends of this model are busy.", prediction.retryAfterSeconds));
+}

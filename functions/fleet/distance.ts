@@ -1,0 +1,84 @@
+/**
+ * How far a region is from here: the round trip, measured by this isolate on a backend's health, with the part that
+ * a simulated region pretends. Until it was measured: the great circle between the caller and the region.
+ */
+import { after, SECOND_MS } from "../clock.ts";
+import { dialects } from "../dispatch/dialects/by-kind.ts";
+import type { Backend, Region, Snapshot } from "./snapshot.ts";
+
+/** Where location hints of Durable Objects are, roughly: a large city of each. */
+const ZONES: Readonly<Record<string, readonly [latitude: number, longitude: number]>> = {
+  wnam: [37.4, -122.1],
+  enam: [39.0, -77.5],
+  sam: [-23.5, -46.6],
+  weur: [50.1, 8.7],
+  eeur: [52.2, 21.0],
+  apac: [1.35, 103.8],
+  "apac-ne": [35.7, 139.7],
+  "apac-se": [-6.2, 106.8],
+  oc: [-33.9, 151.2],
+  afr: [-26.2, 28.0],
+  me: [25.2, 55.3],
+};
+
+/** Light in fibre, 200 km a millisecond, there and back; and what routes are longer than the great circle. */
+const KM_A_ROUND_TRIP_MS = 100;
+const DETOUR = 1.4;
+const EARTH_KM = 6_371;
+
+const MEASURE_EVERY_MS = 30 * SECOND_MS;
+const LIMIT_MS = 3 * SECOND_MS;
+
+const measured = new Map<string, { ms: number; atMs: number }>();
+const measuring = new Set<string>();
+
+/** Milliseconds; undefined where nothing is known of the caller's place and nothing was measured. */
+export function distanceTo(
+  region: Region,
+  from: { latitude: number; longitude: number } | undefined,
+): number | undefined {
+  const known = measured.get(region.id);
+  if (known) return known.ms;
+  const zone = ZONES[region.zone];
+  if (!from || !zone) return undefined;
+  const km = greatCircleKm([from.latitude, from.longitude], zone);
+  return (km * DETOUR) / KM_A_ROUND_TRIP_MS + (region.simulatedDistanceMs ?? 0);
+}
+
+/** Measures the regions that were not lately: beside a request, never in its way; two at once measure once. */
+export async function measure(view: Snapshot, backends: readonly Backend[]): Promise<void> {
+  const now = Date.now();
+  const due = new Map<string, Backend>();
+  for (const backend of backends) {
+    const isFresh = now - (measured.get(backend.region)?.atMs ?? 0) < MEASURE_EVERY_MS;
+    if (!isFresh && !measuring.has(backend.region)) due.set(backend.region, backend);
+  }
+  for (const [region, backend] of due) {
+    measuring.add(region);
+    const ms = await roundTripMs(backend, view.regions.get(region)?.simulatedDistanceMs ?? 0);
+    measuring.delete(region);
+    if (ms !== undefined) measured.set(region, { ms, atMs: Date.now() });
+  }
+}
+
+async function roundTripMs(backend: Backend, simulatedMs: number): Promise<number | undefined> {
+  const startedAt = Date.now();
+  try {
+    await after(simulatedMs);
+    const url = backend.url.replace(/\/+$/, "") + dialects[backend.kind].health.path;
+    const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(LIMIT_MS) });
+    await response.body?.cancel();
+    return Date.now() - startedAt;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Haversine. Degrees in, kilometres out. */
+function greatCircleKm(a: readonly [number, number], b: readonly [number, number]): number {
+  const rad = (degrees: number) => (degrees * Math.PI) / 180;
+  const dLat = rad(b[0] - a[0]);
+  const dLon = rad(b[1] - a[1]);
+  const h = Math.sin(dLat / 2) ** 2 + Math.cos(rad(a[0])) * Math.cos(rad(b[0])) * Math.sin(dLon / 2) ** 2;
+  return 2 * EARTH_KM * Math.asin(Math.min(1, Math.sqrt(h)));
+}

@@ -1,0 +1,137 @@
+/**
+ * From a request to a place in a pool. The isolate's view says which region is best for it; that region's pool, which
+ * counts what every isolate placed, says which backend. A pool that cannot be reached is done without: rendezvous
+ * hashing with bounded load on the last known view.
+ */
+import { chainedBlocks } from "../../router/blocks.ts";
+import { BLOCK_TOKENS } from "../../router/cost.ts";
+import { fallback } from "../../router/fallback.ts";
+import { decide, type Explanation, explain } from "../../router/place.ts";
+import type { FleetView, Placement, RouteRequest } from "../../router/types.ts";
+import type { Env } from "../env.ts";
+import type { AccountId, AttemptId } from "../ids.ts";
+import type { ChatRequest } from "../surfaces/openai/schema.ts";
+import type { Bound } from "../usage/plausible.ts";
+import { distanceTo, measure } from "./distance.ts";
+import { assign, fleetView, refreshViews } from "./pools.ts";
+import { regionsIn } from "./residency.ts";
+import type { Backend, Snapshot } from "./snapshot.ts";
+
+const CHARACTERS_A_TOKEN = 4;
+
+/** What stays the same over all attempts of a request. */
+export interface Ask {
+  readonly request: ChatRequest;
+  readonly model: string;
+  readonly bound: Bound;
+  readonly salt: AccountId;
+  readonly blocks: readonly string[];
+  readonly expectedPromptTokens: number;
+  readonly from: { readonly latitude: number; readonly longitude: number } | undefined;
+  readonly deadlineAt: number;
+}
+
+export type Placed =
+  | { readonly kind: "placed"; readonly backend: Backend; readonly placement: Placement }
+  | { readonly kind: "shed"; readonly retryAfterSeconds: number }
+  | { readonly kind: "impossible" };
+
+/** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
+export function promptOf({ messages }: ChatRequest): { blocks: string[]; expectedPromptTokens: number } {
+  const text = messages.map(({ role, content }) => `${role}\n${content}\n`).join("");
+  return {
+    blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
+    expectedPromptTokens: Math.ceil(text.length / CHARACTERS_A_TOKEN),
+  };
+}
+
+/** Reads anew what is old of pools and distances: beside the request that finds it so, never in its way. */
+export async function refreshFleet(env: Env, view: Snapshot, model: string): Promise<void> {
+  const backends = [...view.backends.values()].filter((backend) => backend.model === model);
+  await Promise.all([refreshViews(env, view, model), measure(view, backends)]);
+}
+
+/** Where this isolate believes the request will go: what the admission is told. Undefined: nowhere now. */
+export function predict(view: Snapshot, ask: Ask, residency: readonly string[] | undefined, nowMs: number) {
+  const decision = decide(requestOf(view, ask, residency, [], nowMs), fleetOf(view, ask), nowMs, Math.random);
+  return decision.kind === "placed" ? placed(view, decision.placements[0]!) : decision;
+}
+
+/** The same with every candidate and why the others are none. */
+export function explained(
+  view: Snapshot,
+  ask: Ask,
+  residency: readonly string[] | undefined,
+  nowMs: number,
+): Explanation {
+  return explain(requestOf(view, ask, residency, [], nowMs), fleetOf(view, ask), nowMs, Math.random);
+}
+
+/** Takes a place for an attempt: in the best region's pool, or in the next one's where that has none. */
+export async function takePlace(
+  env: Env,
+  view: Snapshot,
+  ask: Ask,
+  residency: readonly string[] | undefined,
+  exclude: readonly string[],
+  attempt: AttemptId,
+): Promise<Placed> {
+  const nowMs = Date.now();
+  const asked = requestOf(view, ask, residency, exclude, nowMs);
+  const fleet = fleetOf(view, ask);
+  const decision = decide(asked, fleet, nowMs, Math.random);
+  if (decision.kind !== "placed") return decision;
+  let refusal: Placed = { kind: "impossible" };
+  const regions = [...new Set(decision.placements.map((placement) => placement.region))];
+  for (const [index, region] of regions.entries()) {
+    const pool = { region, model: ask.model };
+    // What rests is tried only where no other region is left to ask.
+    const request = { ...asked, lastResort: index === regions.length - 1 };
+    const distanceMs = fleet.backends.find((backend) => backend.region === region)?.distanceMs ?? 0;
+    const answer = await assign(env, { pool, request, attempt, untilMs: ask.deadlineAt, distanceMs });
+    if (!answer) {
+      const there = { ...fleet, backends: fleet.backends.filter((backend) => backend.region === region) };
+      const last = fallback(request, there, ask.blocks[0] ?? attempt, nowMs)[0];
+      if (last) return placed(view, last);
+    } else if (answer.kind === "placed") return placed(view, answer.placements[0]!);
+    else if (answer.kind === "shed") refusal = answer;
+  }
+  return refusal;
+}
+
+function placed(view: Snapshot, placement: Placement): Placed {
+  const backend = view.backends.get(placement.decode);
+  return backend ? { kind: "placed", backend, placement } : { kind: "impossible" };
+}
+
+function fleetOf(view: Snapshot, ask: Ask): FleetView {
+  return fleetView(view, ask.model, (id) => {
+    const region = view.regions.get(id);
+    return region && distanceTo(region, ask.from);
+  });
+}
+
+function requestOf(
+  view: Snapshot,
+  ask: Ask,
+  residency: readonly string[] | undefined,
+  exclude: readonly string[],
+  nowMs: number,
+): RouteRequest {
+  const regions = regionsIn(view, residency);
+  return {
+    model: ask.model,
+    promptTokens: ask.bound.maxInput,
+    maxOutput: ask.bound.maxOutput,
+    expectedPromptTokens: ask.expectedPromptTokens,
+    blocks: ask.blocks,
+    blockTokens: BLOCK_TOKENS,
+    salt: ask.salt,
+    ...(ask.request.session !== undefined && { session: ask.request.session }),
+    edgeZone: "",
+    preferences: ask.request.preferences,
+    ...(regions && { residency: regions }),
+    exclude,
+    budgetMs: ask.deadlineAt - nowMs,
+  };
+}

@@ -1,0 +1,43 @@
+/** A request that takes longer than its deadline: stopped at the backend, and billed by the table of endings. */
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { eventsOf, type Faulty, startFaulty } from "../support/faulty.ts";
+import { type Account, ask, audited, hello, newAccount, settled } from "../support/platform.ts";
+
+let edge: Faulty;
+let account: Account;
+beforeAll(async () => {
+  edge = await startFaulty({ REQUEST_DEADLINE_MS: "2500", IDLE_MS: "30000", FIRST_TOKEN_MS: "30000" });
+  account = await newAccount(edge.run, "1");
+});
+afterAll(() => edge?.run.stop());
+
+it("in a stream costs what was generated until then, and ends with an error event", async () => {
+  const index = edge.upstream.calls.length;
+  edge.upstream.behave = (call) => {
+    call.token("one");
+    call.token("two");
+  };
+  const response = await ask(edge.run, account.key, hello({ stream: true }));
+  const events = eventsOf(await response.text());
+  expect(events.at(-1)).toMatchObject({ error: { code: "backend_timeout" } });
+  const generation = await settled(edge.run, account.key, response.headers.get("x-request-id")!);
+  expect(generation).toMatchObject({
+    ending: "deadline",
+    usage: { completion_tokens: 2, source: "backend" },
+  });
+  // 10 tokens in at 2 USD a million, 2 out at 10.
+  expect(generation.cost_nanodollars).toBe("40000");
+  expect(edge.upstream.aborts).toContain((await edge.upstream.call(index)).attempt);
+});
+
+it("before the first token, or in a whole answer, is a 504 and costs nothing", async () => {
+  for (const behave of [() => {}, (call: { token: (text: string) => void }) => call.token("half")]) {
+    edge.upstream.behave = behave;
+    const response = await ask(edge.run, account.key, hello());
+    expect(response.status).toBe(504);
+    await response.text();
+    const generation = await settled(edge.run, account.key, response.headers.get("x-request-id")!);
+    expect(generation).toMatchObject({ cost_nanodollars: "0" });
+  }
+  expect((await audited(edge.run, account.id)).accounts[0]).toMatchObject({ held: "0", findings: [] });
+});
