@@ -102,6 +102,14 @@ export const outsideResidency = (model: string, residency: readonly string[]): A
 export const backendFailed = (message: string): ApiError =>
   make(502, "backend_error", "backend_failed", message, { retryable: true });
 
+export const quarantined = (): ApiError =>
+  make(
+    502,
+    "backend_error",
+    "prompt_quarantined",
+    "Two backends failed while they ran this very prompt. It is not tried on a third for a minute.",
+  );
+
 export const backendTimedOut = (message: string): ApiError =>
   make(504, "backend_error", "backend_timeout", message, { retryable: true });
 

@@ -15,7 +15,9 @@ import {
   noBackend,
   outsideResidency,
   overloaded,
+  quarantined,
 } from "../errors.ts";
+import { isQuarantined, noteDeath } from "../fleet/quarantine.ts";
 import { mayRetry } from "../fleet/retries.ts";
 import { takePlace } from "../fleet/route.ts";
 import type { Backend } from "../fleet/snapshot.ts";
@@ -35,6 +37,8 @@ const ABORT_MS = 2_000;
 /** A token is rarely longer; four of these a token is beyond any answer. */
 const MAX_BYTES_A_TOKEN = 2_048;
 const MAX_BYTES_BESIDE = 1024 * 1024;
+/** A connection that breaks within this, before any answer, was refused. */
+const REFUSED_WITHIN_MS = 100;
 /** Of a refusal's body: more than its words need. */
 const MAX_REFUSAL_BYTES = 8_192;
 
@@ -44,8 +48,13 @@ type Failure = {
   readonly another: boolean;
   /** It takes no more requests until it has started again. */
   readonly draining?: true;
+  /** Its connection was refused: nothing was sent, so going on is no retry. */
+  readonly unsent?: true;
+  /** It closed the connection over this request. */
+  readonly died?: true;
 };
-type Tried = { readonly ok: true; readonly opened: Opened } | ({ readonly ok: false } & Failure);
+type Failed = { readonly ok: false } & Failure;
+type Tried = { readonly ok: true; readonly opened: Opened } | Failed;
 
 /**
  * Tries placements until one has a first token. Goes on where an earlier call left off: what was tried is not tried
@@ -56,7 +65,11 @@ export async function open(run: Run): Promise<Opening> {
   const most = allow_fallbacks === false && !order ? 1 : MAX_ATTEMPTS;
   let failure: Failure | undefined;
   for (let number = run.attempts.length + 1; number <= most; number++) {
-    if (failure && !mayRetry(run.model.id, failure.outcome === "refused" ? "refused" : "failed")) break;
+    if (isQuarantined(run.ask)) {
+      failure = { outcome: "failed", error: quarantined(), another: false };
+      break;
+    }
+    if (failure && !mayRetry(run.model.id, isFree(failure) ? "refused" : "failed")) break;
     const attempt = attemptId(run.requestId, number);
     const excluded = run.attempts.map((tried) => tried.backend);
     const place = await takePlace(run.env, run.view, run.ask, run.admitted.residency, excluded, attempt);
@@ -85,6 +98,7 @@ export async function open(run: Run): Promise<Opening> {
     }
     run.attempts.push({ ...record, outcome: tried.outcome });
     tell(run, outcomeOf(backend, tried, ms), true);
+    if (tried.died) noteDeath(run.ask, backend.id);
     failure = tried;
     if (!tried.another || run.stop.signal.aborted) break;
   }
@@ -99,6 +113,7 @@ export async function openAgain(run: Run): Promise<Opened | undefined> {
   const broken = run.attempts.pop()!;
   run.attempts.push({ ...broken, outcome: "failed" });
   tell(run, { backend: broken.backend, kind: "failed" }, true);
+  noteDeath(run.ask, broken.backend);
   if (run.stop.signal.aborted || !mayRetry(run.model.id, "failed")) return undefined;
   const again = await open(run);
   return again.ok ? again.opened : undefined;
@@ -115,6 +130,9 @@ function outcomeOf(backend: Backend, tried: Failure, waitedMs: number): Outcome 
     return { ...told("refused"), retryAfterMs: (error.retryAfterSeconds ?? 1) * 1_000 };
   return told("left");
 }
+
+/** Going on after a refusal, which did no work, takes nothing of the retry budget. */
+const isFree = ({ outcome, unsent }: Failure): boolean => outcome === "refused" || unsent === true;
 
 function nowhere(run: Run, retryAfterSeconds: number | undefined): Failure {
   const { model, admitted } = run;
@@ -143,6 +161,7 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
   const relayed = run.request.stream && backend.keepsAttempts;
   const dialect = dialects[backend.kind];
   const { request, bound, admitted } = run;
+  let sentAt = 0;
   try {
     const asked: Asked = {
       request,
@@ -154,6 +173,7 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
     };
     // A simulated region is as far as it pretends.
     await after(run.view.regions.get(backend.region)?.simulatedDistanceMs ?? 0, signal);
+    sentAt = Date.now();
     const response = await fetch(`${backend.url.replace(/\/+$/, "")}/v1/chat/completions`, {
       method: "POST",
       headers: headersFor(run, backend, asked, dialect),
@@ -193,13 +213,20 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
       if (first.late) return timedOut();
       return (
         interrupted(run, patience.signal) ??
-        refusal(run, first.means ?? "failed", "The backend failed before its first token.", null)
+        (first.means
+          ? refusal(run, first.means, "The backend failed before its first token.", null)
+          : { ...failed("The backend failed before its first token."), died: true })
       );
     }
     return { ok: true, opened: { ...base, kind: "events", events: again(first, events) } };
   } catch {
     abandon(run, backend, attempt);
-    return interrupted(run, patience.signal) ?? failed("The backend could not be reached.");
+    const unreached = failed("The backend could not be reached.");
+    // A dead process refuses at once; one that dies over a request takes longer.
+    const unsent = Date.now() - sentAt < REFUSED_WITHIN_MS;
+    return (
+      interrupted(run, patience.signal) ?? (unsent ? { ...unreached, unsent } : { ...unreached, died: true })
+    );
   } finally {
     clearTimeout(timer);
   }
@@ -264,7 +291,7 @@ function interrupted(run: Run, patience: AbortSignal): Tried | undefined {
   return patience.aborted ? timedOut() : undefined;
 }
 
-function failed(message: string): Tried {
+function failed(message: string): Failed {
   return { ok: false, outcome: "failed", error: backendFailed(message), another: true };
 }
 

@@ -1,6 +1,7 @@
 /** The place that an attempt has in a pool: what the pool is told of it, and when it is free again. */
 import type { Outcome } from "../../router/types.ts";
 import { report } from "../fleet/pools.ts";
+import { noteDeath } from "../fleet/quarantine.ts";
 import type { End, Run } from "./run.ts";
 
 /** Tells the pool how the present attempt goes; with its end its place is free. */
@@ -16,6 +17,7 @@ export function release(run: Run, { ending }: End): void {
   const { slot, attempts } = run;
   if (!slot) return;
   const backend = attempts.at(-1)?.backend;
+  if (backend && ending === "backend_failed" && run.ttftMs !== null) noteDeath(run.ask, backend);
   const outcome = backend && ending === "backend_failed" ? ({ backend, kind: "failed" } as const) : undefined;
   run.slot = undefined;
   run.waitUntil(report(run.env, slot.pool, slot.attempt, outcome, true));

@@ -6,6 +6,7 @@
 import { chainedBlocks } from "../../router/blocks.ts";
 import { BLOCK_TOKENS } from "../../router/cost.ts";
 import { fallback } from "../../router/fallback.ts";
+import { hash53 } from "../../router/hash.ts";
 import { decide, type Explanation, explain } from "../../router/place.ts";
 import type { FleetView, Placement, RouteRequest } from "../../router/types.ts";
 import type { Env } from "../env.ts";
@@ -25,6 +26,8 @@ export interface Ask {
   readonly model: string;
   readonly bound: Bound;
   readonly salt: AccountId;
+  /** The whole prompt's hash. */
+  readonly prompt: string;
   readonly blocks: readonly string[];
   readonly expectedPromptTokens: number;
   readonly from: { readonly latitude: number; readonly longitude: number } | undefined;
@@ -37,9 +40,10 @@ export type Placed =
   | { readonly kind: "impossible" };
 
 /** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
-export function promptOf({ messages }: ChatRequest): { blocks: string[]; expectedPromptTokens: number } {
+export function promptOf({ messages }: ChatRequest): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
   const text = messages.map(({ role, content }) => `${role}\n${content}\n`).join("");
   return {
+    prompt: hash53(text).toString(36),
     blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
     expectedPromptTokens: Math.ceil(text.length / CHARACTERS_A_TOKEN),
   };

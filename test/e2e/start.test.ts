@@ -64,11 +64,13 @@ describe("a start", () => {
     expect(statSync(join(dir, "run.json")).mode & 0o777).toBe(0o600);
     expect(statSync(join(dir, "secrets.json")).mode & 0o777).toBe(0o600);
     expect(statSync(join(dir, "demo.json")).mode & 0o777).toBe(0o600);
-    expect(run.refresh().backends.map(({ id, region }) => [id, region])).toEqual([
-      ["bknd_us-east-1", "us-east"],
-      ["bknd_eu-west-1", "eu-west"],
-      ["bknd_ap-east-1", "ap-east"],
-    ]);
+    expect(run.refresh().backends.map(({ id, region }) => [id, region])).toEqual(
+      expect.arrayContaining([
+        ["bknd_us-east-1", "us-east"],
+        ["bknd_eu-west-1", "eu-west"],
+        ["bknd_ap-east-1", "ap-east"],
+      ]),
+    );
     for (const { url } of run.backends) expect((await fetch(`${url}/health`)).status).toBe(200);
     await run.stop();
     expect(existsSync(join(dir, "run.json"))).toBe(false);

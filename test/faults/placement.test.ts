@@ -11,7 +11,7 @@ import {
   register,
   startUpstream,
 } from "../support/platform.ts";
-import type { Upstream } from "../support/upstream.ts";
+import type { Call, Upstream } from "../support/upstream.ts";
 
 let edge: Faulty;
 let account: Account;
@@ -19,16 +19,17 @@ const MODEL = "placed-model";
 const backends = ["bknd_a", "bknd_b", "bknd_c"];
 const upstreams: Record<string, Upstream> = {};
 
+const about = {
+  name: MODEL,
+  description: "x",
+  owned_by: "x",
+  context_length: 100_000,
+  default_max_output_tokens: 64,
+};
+
 beforeAll(async () => {
   edge = await startFaulty();
   account = await newAccount(edge.run, "100");
-  const about = {
-    name: MODEL,
-    description: "x",
-    owned_by: "x",
-    context_length: 100_000,
-    default_max_output_tokens: 64,
-  };
   await admin(edge.run, "PUT", `/models/${MODEL}`, about);
   await admin(edge.run, "POST", "/prices", { model: MODEL, input: "1", cached_input: "1", output: "1" });
   for (const id of backends) {
@@ -158,6 +159,32 @@ it("a backend that is drained finishes its streams and gets no new request", asy
   expect(text).toContain("and after");
   expect(text).toContain("[DONE]");
   await admin(edge.run, "DELETE", "/backends/bknd_e");
+});
+
+it("a prompt that two backends died of goes to no third, and others are served on", async () => {
+  const doomed: Upstream[] = [];
+  const model = "doomed-model";
+  await admin(edge.run, "PUT", `/models/${model}`, { ...about, name: model });
+  await admin(edge.run, "POST", "/prices", { model, input: "1", cached_input: "1", output: "1" });
+  const isDeadly = (call: Call) => call.body.messages[0].content.includes("deadly");
+  for (const id of ["bknd_x", "bknd_y", "bknd_z"]) {
+    const upstream = await startUpstream(async (call) => {
+      if (!isDeadly(call)) return call.finish();
+      // It dies over the request, and not at its door.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      call.die();
+    });
+    doomed.push(upstream);
+    await register(edge.run, upstream, id, model);
+  }
+  const body = { model, messages: [{ role: "user", content: "a deadly prompt" }] };
+  for (let i = 0; i < 2; i++) {
+    const response = await ask(edge.run, account.key, hello(body));
+    expect(response.status).toBe(502);
+    expect(((await response.json()) as { error: { code: string } }).error.code).toBe("prompt_quarantined");
+    expect(doomed.flatMap((upstream) => upstream.calls).filter(isDeadly).length).toBe(2);
+  }
+  expect((await ask(edge.run, account.key, hello({ model }))).status).toBe(200);
 });
 
 it("slots are leases: after all of it, nothing is in flight", async () => {

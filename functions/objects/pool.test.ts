@@ -1,0 +1,118 @@
+import { env } from "cloudflare:workers";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import type { RouteRequest } from "../../router/types.ts";
+import { admin } from "../../test/support/worker.ts";
+import type { Env } from "../env.ts";
+import type { AttemptId } from "../ids.ts";
+import type { PoolAsk, PoolName } from "./pool.ts";
+
+const { POOLS } = env as unknown as Env;
+const MODEL = "pooled";
+const REGION = "us-pool";
+const pool: PoolName = { region: REGION, model: MODEL };
+const ids = ["bknd_1", "bknd_2", "bknd_3"];
+
+beforeAll(async () => {
+  // What the backends would say of themselves is no matter here: none answers a probe.
+  vi.spyOn(globalThis, "fetch").mockRejectedValue(new TypeError("nobody answers"));
+  await admin("PUT", `/regions/${REGION}`, { name: "x", zone: "enam" });
+  const model = {
+    name: "x",
+    description: "x",
+    owned_by: "x",
+    context_length: 8_192,
+    default_max_output_tokens: 64,
+  };
+  await admin("PUT", `/models/${MODEL}`, model);
+  for (const id of ids) {
+    const where = { name: id, region: REGION, model: MODEL, served_as: MODEL, kind: "openai", chip: "gpu" };
+    const how = { url: "http://127.0.0.1:9", secret_name: "BACKEND_TEST_SECRET", state: "active" };
+    await admin("PUT", `/backends/${id}`, { ...where, ...how });
+  }
+});
+
+let attempts = 0;
+let pools = 0;
+/** A new object each: what one test teaches is nothing to the next. */
+const newPool = () => POOLS.getByName(`test/${++pools}`);
+
+const request = (more: Partial<RouteRequest> = {}): RouteRequest => ({
+  model: MODEL,
+  promptTokens: 100,
+  maxOutput: 64,
+  blocks: [],
+  salt: "acct_x",
+  edgeZone: "",
+  preferences: {},
+  exclude: [],
+  budgetMs: 60_000,
+  ...more,
+});
+
+const asking = (more: Partial<PoolAsk> = {}): PoolAsk => ({
+  pool,
+  request: request(),
+  attempt: `req_${++attempts}.1` as AttemptId,
+  untilMs: Date.now() + 60_000,
+  distanceMs: 0,
+  since: 0,
+  ...more,
+});
+
+const placedIn = (view: { loads: Readonly<Record<string, { placed: number }>> }) =>
+  Object.values(view.loads).reduce((sum, load) => sum + load.placed, 0);
+
+describe("a pool", () => {
+  it("counts what was placed, spreads equals, and is empty when all has ended", async () => {
+    const object = newPool();
+    const asks = Array.from({ length: 30 }, () => asking());
+    const answers = [];
+    for (const ask of asks) answers.push(await object.assign(ask));
+    expect(answers.every(({ decision }) => decision.kind === "placed")).toBe(true);
+    const view = await object.view(pool, 0);
+    expect(placedIn(view)).toBe(30);
+    for (const id of ids) expect(view.loads[id]!.placed).toBe(10);
+    for (const { attempt } of asks) await object.report(attempt, undefined, true);
+    expect(placedIn(await object.view(pool, 0))).toBe(0);
+  });
+
+  it("gives slots as leases: one that nobody ends goes at its deadline", async () => {
+    const object = newPool();
+    await object.assign(asking({ untilMs: Date.now() - 1 }));
+    expect(placedIn(await object.view(pool, 0))).toBe(0);
+  });
+
+  it("tells each edge what was placed since it last looked, and nothing twice", async () => {
+    const object = newPool();
+    await object.assign(asking({ request: request({ blocks: ["a", "b"], session: "s" }) }));
+    const first = await object.view(pool, 0);
+    expect(first.placed).toMatchObject([{ salt: "acct_x", blocks: ["a", "b"], session: "s" }]);
+    expect((await object.view(pool, first.version)).placed).toEqual([]);
+    await object.assign(asking({ request: request({ blocks: ["c"] }) }));
+    const later = await object.view(pool, first.version);
+    expect(later.placed.map((one) => one.blocks)).toEqual([["c"]]);
+    expect(later.version).toBeGreaterThan(first.version);
+  });
+
+  it("leaves a backend that failed five times in a row, and says so to edges", async () => {
+    const object = newPool();
+    const bad = ids[0]!;
+    for (let i = 0; i < 5; i++) {
+      const ask = asking({ request: request({ preferences: { only: [bad] } }) });
+      await object.assign(ask);
+      await object.report(ask.attempt, { backend: bad, kind: "failed", waitedMs: 500 }, true);
+    }
+    const chosen = new Set<string>();
+    for (let i = 0; i < 10; i++) {
+      const { decision } = await object.assign(asking());
+      if (decision.kind === "placed") chosen.add(decision.placements[0]!.decode);
+    }
+    expect(chosen.has(bad)).toBe(false);
+    expect((await object.view(pool, 0)).health[bad]!.retryAtMs).toBeGreaterThan(Date.now());
+  });
+
+  it("answers a request that none of its members may take with the reason", async () => {
+    const { decision } = await newPool().assign(asking({ request: request({ exclude: ids }) }));
+    expect(decision.kind).not.toBe("placed");
+  });
+});
