@@ -22,9 +22,11 @@ export function refuse(line: string): void {
 export function banner(run: Readonly<Run>, seconds: number): void {
   const rows = [
     ["API", `${run.url}/v1`],
-    ...run.backends.map(({ id, region, url }) => {
-      const plays = engines.find((engine) => engine.id === id)?.plays.toUpperCase();
-      return [region, `${url}  ${quiet(`simulated region: this machine's CPU plays a ${plays}`)}`];
+    // In the order of the fleet, not in that of becoming ready.
+    ...engines.flatMap(({ id, region, plays }) => {
+      const url = run.backends.find((backend) => backend.id === id)?.url;
+      const note = `simulated region: plays ${plays.toUpperCase()} on this machine's CPU`;
+      return url === undefined ? [] : [[region, `${url}  ${quiet(note)}`]];
     }),
     ["model", model.id],
     ["key", run.demoKey],

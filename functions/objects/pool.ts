@@ -81,7 +81,10 @@ export class PoolObject extends DurableObject<Env> {
     sessions: createSessions(),
   };
   readonly #slots = new Map<AttemptId, Slot>();
-  readonly #gauges = new Map<string, Gauges>();
+  readonly #gauges = new Map<
+    string,
+    Gauges & { /** Of ours, when it was asked. */ readonly placed: number }
+  >();
   readonly #placed: { readonly version: number; readonly prefix: PlacedPrefix }[] = [];
   #version = 0;
   #probing = false;
@@ -159,7 +162,16 @@ export class PoolObject extends DurableObject<Env> {
       placed++;
       pendingPrefillTokens += slot.pendingTokens;
     }
-    return { placed, pendingPrefillTokens, ...this.#gauges.get(id)?.load };
+    return { placed, pendingPrefillTokens, ...this.#gaugesNow(id, placed) };
+  }
+
+  /** The backend's own gauges, without those of ours that have ended since it said so. */
+  #gaugesNow(id: string, placed: number): Partial<Load> {
+    const gauges = this.#gauges.get(id);
+    if (!gauges) return {};
+    const ended = Math.max(0, gauges.placed - placed);
+    const { running, ...load } = gauges.load;
+    return { ...load, ...(running !== undefined && { running: Math.max(0, running - ended) }) };
   }
 
   /** The pool as it stands: its members, how loaded each is. Ejection compares among them, so the view lists all. */
@@ -219,7 +231,8 @@ export class PoolObject extends DurableObject<Env> {
         backends.slice(i, i + PROBES_AT_ONCE).map(async (backend) => {
           const before = this.#gauges.get(backend.id);
           const gauges = await readGauges(backend);
-          this.#gauges.set(backend.id, gauges);
+          const placed = [...this.#slots.values()].filter((slot) => slot.backend === backend.id).length;
+          this.#gauges.set(backend.id, { ...gauges, placed });
           this.#heard(backend.id, gauges);
           if (
             before?.bootId !== undefined &&
