@@ -115,7 +115,7 @@ async function billedByExpiry(run: Run, account: Account): Promise<number> {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** mulberry32: the kills' moments can be drawn again from the printed seed. */
-function generator(seed: number): () => number {
+export function generator(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
