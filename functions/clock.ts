@@ -21,3 +21,13 @@ export function after(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener("abort", done);
   });
 }
+
+/** The value, or undefined when it takes longer than `ms`. Leaves no timer behind. */
+export async function within<T>(ms: number, value: Promise<T>): Promise<T | undefined> {
+  const done = new AbortController();
+  try {
+    return await Promise.race([value, after(ms, done.signal).then(() => undefined)]);
+  } finally {
+    done.abort();
+  }
+}

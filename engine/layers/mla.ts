@@ -8,7 +8,8 @@
  * - expanded: keys and values of the past are made from the latents, once for all queries of the step. Cheaper for
  *   many: prefill. Done a cache block at a time with a running softmax, so that it needs no memory by length.
  */
-import { blockTokens, type SequenceCache } from "../cache/latent.ts";
+import { blockTokens } from "../cache/block-pool.ts";
+import type { SequenceCache } from "../cache/latent.ts";
 import { dot, linear } from "./linear.ts";
 import { rmsNorm } from "./rms-norm.ts";
 import type { Rope } from "./rope.ts";
@@ -117,7 +118,7 @@ function cacheLatents(
 ): void {
   const { tokens, cache } = step;
   const width = shape.kvLoraRank + shape.qkRopeDim;
-  const latents = scratch.take("mla.latents", tokens * width); // [tokens, kvLoraRank + rope]
+  const latents = scratch.take("mla.kvDown", tokens * width); // [tokens, kvLoraRank + rope]
   linear(latents, x, weights.kvDown, tokens, shape.hiddenSize, width);
   rmsNorm(latents, latents, weights.kvNorm, tokens, shape.kvLoraRank, latentNormEpsilon, width);
   const layerOffset = cache.layerOffset(step.layer);
@@ -141,60 +142,55 @@ function attendAbsorbed(
   const { cache, tokens } = step;
   const { heads, kvLoraRank: rank, qkNopeDim: nope, qkRopeDim: rope, vDim } = shape;
   const width = rank + rope;
+  const rows = tokens * heads;
   const layerOffset = cache.layerOffset(step.layer);
-  const absorbed = scratch.take("mla.absorbed", width); // [kvLoraRank + rope]
-  const weighted = scratch.take("mla.weighted", rank); // [kvLoraRank]
-  const scores = scratch.take("mla.scores", (cache.blocks.length + 1) * blockTokens); // [positions]
+  const absorbed = absorbQueries(query, kvUp, rows, shape, scratch); // [tokens, heads, kvLoraRank + rope]
+  const scores = scratch.take("mla.scores", rows * blockTokens); // [tokens, heads, positions of a block]
+  const weighted = scratch.take("mla.weighted", rows * rank); // [tokens, heads, kvLoraRank]
+  const softmax = new RunningSoftmax(weighted, rows, rank, step.rope.softmaxScale, scratch);
 
-  for (let token = 0; token < tokens; token++) {
-    const positions = cache.length + token + 1;
-    for (let head = 0; head < heads; head++) {
-      const from = (token * heads + head) * (nope + rope);
-      const up = head * (nope + vDim) * rank;
-      absorbQuery(absorbed, query, from, kvUp, up, nope, rank);
-      for (let i = 0; i < rope; i++) absorbed[rank + i] = query[from + nope + i];
+  const end = cache.length + tokens;
+  for (let first = 0; first < end; first += blockTokens) {
+    const block = cache.blocks[first / blockTokens];
+    const inBlock = Math.min(blockTokens, end - first);
+    const keys = block.subarray(layerOffset, layerOffset + inBlock * width); // [positions, kvLoraRank + rope]
+    linear(scores, absorbed, keys, rows, width, inBlock);
+    for (let token = Math.max(0, first - cache.length); token < tokens; token++) {
+      const visible = Math.min(inBlock, cache.length + token + 1 - first);
+      for (let row = token * heads; row < (token + 1) * heads; row++) {
+        softmax.add(row, scores, row * inBlock, visible, block, layerOffset, width);
+      }
+    }
+  }
+  softmax.finish();
 
-      let largest = Number.NEGATIVE_INFINITY;
-      for (let first = 0; first < positions; first += blockTokens) {
-        const block = cache.blocks[first / blockTokens];
-        const count = Math.min(blockTokens, positions - first);
-        for (let i = 0; i < count; i++) {
-          const score = dot(absorbed, 0, block, layerOffset + i * width, width) * step.rope.softmaxScale;
-          scores[first + i] = score;
-          if (score > largest) largest = score;
-        }
-      }
-      let sum = 0;
-      for (let position = 0; position < positions; position++) {
-        const exponential = Math.exp(scores[position] - largest);
-        scores[position] = exponential;
-        sum += exponential;
-      }
-      weighted.fill(0, 0, rank);
-      for (let first = 0; first < positions; first += blockTokens) {
-        const block = cache.blocks[first / blockTokens];
-        const count = Math.min(blockTokens, positions - first);
-        addWeightedRows(weighted, 0, scores, first, block, layerOffset, width, count, rank);
-      }
-      const to = (token * heads + head) * vDim;
-      const valueUp = up + nope * rank;
-      for (let i = 0; i < vDim; i++) mixed[to + i] = dot(weighted, 0, kvUp, valueUp + i * rank, rank) / sum;
+  for (let row = 0; row < rows; row++) {
+    const valueUp = ((row % heads) * (nope + vDim) + nope) * rank;
+    for (let i = 0; i < vDim; i++) {
+      mixed[row * vDim + i] = dot(weighted, row * rank, kvUp, valueUp + i * rank, rank);
     }
   }
 }
 
-/** absorbed[j] = sum over n of query[from + n] * kvUp[up + n * rank + j]: the query in the latent's space. */
-function absorbQuery(
-  absorbed: Float32Array,
+/** The queries in the space of what is cached: up-projected keys' transpose on the nope part, the rope part as it is. */
+function absorbQueries(
   query: Float32Array,
-  from: number,
   kvUp: Float32Array,
-  up: number,
-  nope: number,
-  rank: number,
-): void {
-  absorbed.fill(0, 0, rank);
-  addWeightedRows(absorbed, 0, query, from, kvUp, up, rank, nope, rank);
+  rows: number,
+  shape: MlaShape,
+  scratch: Scratch,
+): Float32Array {
+  const { heads, kvLoraRank: rank, qkNopeDim: nope, qkRopeDim: rope, vDim } = shape;
+  const width = rank + rope;
+  const absorbed = scratch.take("mla.absorbed", rows * width);
+  absorbed.fill(0, 0, rows * width);
+  for (let row = 0; row < rows; row++) {
+    const from = row * (nope + rope);
+    const keyUp = (row % heads) * (nope + vDim) * rank;
+    addWeightedRows(absorbed, row * width, query, from, kvUp, keyUp, rank, nope, rank);
+    for (let i = 0; i < rope; i++) absorbed[row * width + rank + i] = query[from + nope + i];
+  }
+  return absorbed;
 }
 
 function attendExpanded(
@@ -210,14 +206,10 @@ function attendExpanded(
   const width = rank + rope;
   const expandedDim = nope + vDim;
   const layerOffset = cache.layerOffset(step.layer);
-  const latents = scratch.take("mla.blockLatents", blockTokens * rank); // [blockTokens, kvLoraRank]
-  const expanded = scratch.take("mla.expanded", blockTokens * heads * expandedDim); // [blockTokens, heads, nope + vDim]
-  const scores = scratch.take("mla.blockScores", blockTokens); // [blockTokens]
-  const largest = scratch.take("mla.largest", tokens * heads); // [tokens, heads]
-  const sums = scratch.take("mla.sums", tokens * heads); // [tokens, heads]
-  largest.fill(Number.NEGATIVE_INFINITY, 0, tokens * heads);
-  sums.fill(0, 0, tokens * heads);
-  mixed.fill(0, 0, tokens * heads * vDim);
+  const latents = scratch.take("mla.latents", blockTokens * rank); // [positions, kvLoraRank]
+  const expanded = scratch.take("mla.expanded", blockTokens * heads * expandedDim); // [positions, heads, nope + vDim]
+  const scores = scratch.take("mla.scores", blockTokens); // [positions]
+  const softmax = new RunningSoftmax(mixed, tokens * heads, vDim, step.rope.softmaxScale, scratch);
 
   const end = cache.length + tokens;
   for (let first = 0; first < end; first += blockTokens) {
@@ -234,38 +226,79 @@ function attendExpanded(
       for (let head = 0; head < heads; head++) {
         const row = token * heads + head;
         const from = row * (nope + rope);
-        const before = largest[row];
-        let top = before;
         for (let i = 0; i < visible; i++) {
           const key = (i * heads + head) * expandedDim;
           const ropeKey = layerOffset + i * width + rank;
-          const score = Math.fround(
-            (dot(query, from, expanded, key, nope) + dot(query, from + nope, block, ropeKey, rope)) *
-              step.rope.softmaxScale,
-          );
-          scores[i] = score;
-          if (score > top) top = score;
+          scores[i] = dot(query, from, expanded, key, nope) + dot(query, from + nope, block, ropeKey, rope);
         }
-        // What was summed relative to the old maximum is brought to the new one (Milakov and Gimelshein 2018,
-        // arXiv 1805.02867, algorithm 3).
-        const correction = Math.exp(before - top);
-        let sum = sums[row] * correction;
-        for (let i = 0; i < visible; i++) {
-          const exponential = Math.exp(scores[i] - top);
-          scores[i] = exponential;
-          sum += exponential;
-        }
-        largest[row] = top;
-        sums[row] = sum;
-        const to = row * vDim;
-        if (correction !== 1) for (let i = 0; i < vDim; i++) mixed[to + i] *= correction;
         const values = head * expandedDim + nope;
-        addWeightedRows(mixed, to, scores, 0, expanded, values, heads * expandedDim, visible, vDim);
+        softmax.add(row, scores, 0, visible, expanded, values, heads * expandedDim);
       }
     }
   }
-  for (let row = 0; row < tokens * heads; row++) {
-    for (let i = row * vDim; i < (row + 1) * vDim; i++) mixed[i] /= sums[row];
+  softmax.finish();
+}
+
+/**
+ * The softmax of scores that come a block at a time, with the values weighted by it: what was summed relative to the
+ * old maximum is brought to the new one (Milakov and Gimelshein 2018, arXiv 1805.02867, algorithm 3).
+ */
+class RunningSoftmax {
+  readonly #out: Float32Array; // [rows, width]
+  readonly #rows: number;
+  readonly #width: number;
+  readonly #scale: number;
+  readonly #largest: Float32Array; // [rows]
+  readonly #sums: Float32Array; // [rows]
+
+  /** out: [rows, width], taken over and cleared. scale: what scores are multiplied with. */
+  constructor(out: Float32Array, rows: number, width: number, scale: number, scratch: Scratch) {
+    this.#out = out;
+    this.#rows = rows;
+    this.#width = width;
+    this.#scale = scale;
+    this.#largest = scratch.take("mla.largest", rows).fill(Number.NEGATIVE_INFINITY, 0, rows);
+    this.#sums = scratch.take("mla.sums", rows).fill(0, 0, rows);
+    out.fill(0, 0, rows * width);
+  }
+
+  /** scores[from ..] of `count` positions, which this overwrites; value i lies at values[valuesFrom + i * stride]. */
+  add(
+    row: number,
+    scores: Float32Array,
+    from: number,
+    count: number,
+    values: Float32Array,
+    valuesFrom: number,
+    stride: number,
+  ): void {
+    const before = this.#largest[row];
+    let largest = before;
+    for (let i = from; i < from + count; i++) {
+      scores[i] *= this.#scale;
+      if (scores[i] > largest) largest = scores[i];
+    }
+    let sum = 0;
+    for (let i = from; i < from + count; i++) {
+      scores[i] = Math.exp(scores[i] - largest);
+      sum += scores[i];
+    }
+    const to = row * this.#width;
+    if (largest !== before) {
+      const correction = Math.exp(before - largest);
+      this.#largest[row] = largest;
+      this.#sums[row] *= correction;
+      for (let i = to; i < to + this.#width; i++) this.#out[i] *= correction;
+    }
+    this.#sums[row] += sum;
+    addWeightedRows(this.#out, to, scores, from, values, valuesFrom, stride, count, this.#width);
+  }
+
+  finish(): void {
+    for (let row = 0; row < this.#rows; row++) {
+      const scale = 1 / this.#sums[row];
+      for (let i = row * this.#width; i < (row + 1) * this.#width; i++) this.#out[i] *= scale;
+    }
   }
 }
 

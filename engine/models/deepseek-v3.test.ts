@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { blockTokens, LatentCache, type SequenceCache } from "../cache/latent.ts";
+import { blockTokens } from "../cache/block-pool.ts";
+import { LatentCache, type SequenceCache } from "../cache/latent.ts";
+import { Prefix } from "../cache/prefix.ts";
 import { f32FromBytes } from "../checkpoint/dequantise.ts";
 import { SafetensorsFile } from "../checkpoint/safetensors.ts";
 import { DeepseekV3 } from "./deepseek-v3.ts";
@@ -95,6 +97,32 @@ describe.each(["grouped", "plain"])("the %s checkpoint", (name) => {
     const second = cache.open(256)!;
     expect(model.forward(prompt, second, "last")).toEqual(alone);
   });
+});
+
+describe.each(["grouped", "plain"])("the %s checkpoint after a prefix hit", (name) => {
+  it.each([0, 1, blockTokens - 1, blockTokens])(
+    "gives the same greedy tokens, with %i tokens of the answer in the next prompt",
+    async (answered) => {
+      const model = await DeepseekV3.load(join(fixtures, name));
+      const { prompt, greedy } = await golden(name);
+      const cache = new LatentCache(model.config, 64 * 1024 * 1024);
+      const run = (tokens: number[], count: number) => {
+        const sequence = cache.open(256, new Prefix("salt", tokens))!;
+        const rest = tokens.slice(sequence.foundTokens);
+        const sampled = [indexOfLargest(model.forward(rest, sequence, "last"))];
+        while (sampled.length < count)
+          sampled.push(indexOfLargest(model.forward([sampled.at(-1)!], sequence, "last")));
+        sequence.close();
+        return { found: sequence.foundTokens, sampled };
+      };
+      expect(run(prompt, 32)).toEqual({ found: 0, sampled: greedy.slice(0, 32) });
+      const next = [...prompt, ...greedy.slice(0, answered)];
+      expect(run(next, 32)).toEqual({
+        found: blockTokens * Math.floor((next.length - 1) / blockTokens),
+        sampled: greedy.slice(answered, answered + 32),
+      });
+    },
+  );
 });
 
 describe("the cache", () => {

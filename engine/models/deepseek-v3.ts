@@ -92,7 +92,7 @@ export class DeepseekV3 {
       }
       addTo(residual, output, count * hidden);
     }
-    cache.length += count;
+    cache.append(tokens);
     return this.#logits(residual, count, wanted);
   }
 

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { Opening } from "./opening.ts";
 import { Random } from "./random.ts";
 import { Sampler } from "./sampler.ts";
 
@@ -54,6 +55,43 @@ it(`draws only from the smallest set of likely tokens that reaches top_p (seed $
   expect(drawn(0.7)).toEqual([1, 3]);
   expect(drawn(0.85)).toEqual([0, 1, 3]);
   expect(drawn(0.95)).toEqual([0, 1, 2, 3]);
+});
+
+it(`draws only from the top_k likeliest tokens, of equals the first (seed ${seed})`, () => {
+  const drawn = (topK: number, topP: number, probabilities: number[]) => {
+    const sampler = new Sampler({ temperature: 1, topP, topK, seed });
+    const draw = () => sampler.sample(Float32Array.from(probabilities, Math.log));
+    return [...new Set(Array.from({ length: 500 }, draw))].sort();
+  };
+  const probabilities = [0.15, 0.5, 0.1, 0.25];
+  expect(drawn(1, 1, probabilities)).toEqual([1]);
+  expect(drawn(2, 1, probabilities)).toEqual([1, 3]);
+  expect(drawn(0, 1, probabilities)).toEqual([0, 1, 2, 3]);
+  expect(drawn(9, 1, probabilities)).toEqual([0, 1, 2, 3]);
+  expect(drawn(3, 1, [0.2, 0.2, 0.2, 0.2, 0.2])).toEqual([0, 1, 2]);
+  // Half of all is more than half of the two that are left.
+  expect(drawn(2, 0.6, probabilities)).toEqual([1]);
+});
+
+it("takes a token's penalties off for what the answer holds, once and each time", () => {
+  const drawn = (penalties: object, logits: number[], count: number) => {
+    const sampler = new Sampler({ temperature: 0, topP: 1, seed: 1, ...penalties });
+    return Array.from({ length: count }, () => sampler.sample(Float32Array.from(logits)));
+  };
+  expect(drawn({}, [3, 2, 0], 4)).toEqual([0, 0, 0, 0]);
+  expect(drawn({ presencePenalty: 1.5 }, [3, 2, 0], 4)).toEqual([0, 1, 0, 0]);
+  expect(drawn({ frequencyPenalty: 0.75 }, [3, 2, 0], 6)).toEqual([0, 0, 1, 0, 1, 0]);
+  expect(drawn({ presencePenalty: -2 }, [3, 2, 0], 3)).toEqual([0, 0, 0]);
+});
+
+it("never draws a banned token, and begins as it must", () => {
+  const opening = new Opening([
+    [3, 1, 0],
+    [3, 2, 0],
+  ]);
+  const sampler = new Sampler({ temperature: 0, topP: 1, seed: 1, banned: [5], opening });
+  const logits = () => Float32Array.of(1, 2, 3, 0, 4, 5);
+  expect(Array.from({ length: 5 }, () => sampler.sample(logits()))).toEqual([3, 2, 0, 4, 4]);
 });
 
 it("survives the smallest temperature", () => {

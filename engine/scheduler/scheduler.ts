@@ -15,9 +15,14 @@ export interface LanguageModel {
 export interface SchedulerLimits {
   readonly maxSequences: number;
   readonly maxQueue: number;
-  /** Tokens of a prompt that one turn computes: long enough to use each weight often, short enough to wait for. */
+  /** The most tokens of a prompt that one turn computes: enough to use each weight often, few enough to wait for. */
   readonly prefillTokens: number;
 }
+
+/** Where attending to the tokens before costs about as much as all else, for a model of the size shipped here. */
+const attentionDoublesCostAt = 1_000;
+/** Below this a chunk reads the weights too often for what it computes. */
+const leastPrefillTokens = 16;
 
 const eventLoopTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -52,21 +57,23 @@ export class Scheduler {
     return this.#queue.length;
   }
 
-  /** Whether one more sequence may be submitted now. */
+  /** Whether one more request may be submitted now. */
   get hasRoom(): boolean {
     return this.#queue.length < this.#limits.maxQueue;
   }
 
-  /** Queues a sequence. The caller has asked hasRoom, and the sequence fits the cache when it is alone. */
-  submit(sequence: Sequence): void {
-    assert(sequence.state === "new" && this.hasRoom);
-    assert(sequence.prompt.length > 0 && sequence.maxTokens > 0);
-    assert(
-      sequence.prompt.length + sequence.maxTokens <= this.#cache.maxTokens,
-      "the sequence can never fit the cache",
-    );
-    sequence.state = "queued";
-    this.#queue.push(sequence);
+  /** Queues a request's sequences. The caller has asked hasRoom, and each fits the cache when it is alone. */
+  submit(...sequences: readonly Sequence[]): void {
+    assert(this.hasRoom);
+    for (const sequence of sequences) {
+      assert(sequence.state === "new" && sequence.prompt.length > 0 && sequence.maxTokens > 0);
+      assert(
+        sequence.prompt.length + sequence.maxTokens - 1 <= this.#cache.maxTokens,
+        "the sequence can never fit the cache",
+      );
+      sequence.state = "queued";
+      this.#queue.push(sequence);
+    }
     if (!this.#looping) void this.#loop();
   }
 
@@ -93,13 +100,18 @@ export class Scheduler {
 
   /** In order of arrival: a long one at the head waits for its memory rather than being overtaken for ever. */
   #startWaiting(): void {
-    while (this.#queue.length > 0 && this.#running.length < this.#limits.maxSequences) {
-      const sequence = this.#queue[0];
+    for (let at = 0; at < this.#queue.length && this.#running.length < this.#limits.maxSequences; ) {
+      const sequence = this.#queue[at];
+      if (sequence.after && !sequence.after.isPrefilled) {
+        at++;
+        continue;
+      }
       // The last token that is sampled is never computed further, so it needs no place.
-      const cache = this.#cache.open(sequence.prompt.length + sequence.maxTokens - 1);
+      const cache = this.#cache.open(sequence.prompt.length + sequence.maxTokens - 1, sequence.prefix);
       if (!cache) return;
-      this.#queue.shift();
+      this.#queue.splice(at, 1);
       sequence.cache = cache;
+      sequence.prefilledTokens = cache.foundTokens;
       sequence.state = "running";
       this.#running.push(sequence);
     }
@@ -107,7 +119,10 @@ export class Scheduler {
 
   #turn(sequence: Sequence): void {
     try {
-      if (sequence.prefilledTokens === 0) sequence.listener.onStart();
+      if (!sequence.started) {
+        sequence.started = true;
+        sequence.listener.onStart(sequence.prefilledTokens);
+      }
       const logits = this.#forward(sequence);
       if (!logits) return;
       const token = sequence.sampler.sample(logits);
@@ -132,14 +147,19 @@ export class Scheduler {
     assert(cache);
     if (sequence.prefilledTokens === prompt.length)
       return this.#model.forward([sequence.lastToken], cache, "last");
-    const chunk = prompt.slice(
-      sequence.prefilledTokens,
-      sequence.prefilledTokens + this.#limits.prefillTokens,
-    );
+    const from = sequence.prefilledTokens;
+    const chunk = prompt.slice(from, from + this.#chunkTokens(from));
     sequence.prefilledTokens += chunk.length;
     const whole = sequence.prefilledTokens === prompt.length;
     const logits = this.#model.forward(chunk, cache, whole ? "last" : "none");
     return whole ? logits : undefined;
+  }
+
+  /** Fewer tokens the more come before them, so that turns take about as long all through a long prompt. */
+  #chunkTokens(before: number): number {
+    const { prefillTokens } = this.#limits;
+    const evened = Math.round(prefillTokens / (1 + before / attentionDoublesCostAt));
+    return Math.min(prefillTokens, Math.max(leastPrefillTokens, evened));
   }
 
   #end(sequence: Sequence, end: SequenceEnd): void {

@@ -3,6 +3,7 @@
  * its listener's business; the scheduler moves it from queued to running to ended, once.
  */
 import type { SequenceCache } from "../cache/latent.ts";
+import { Prefix } from "../cache/prefix.ts";
 import type { Sampler } from "../sampling/sampler.ts";
 
 export type SequenceEnd =
@@ -11,8 +12,8 @@ export type SequenceEnd =
   | { readonly kind: "failed"; readonly error: unknown };
 
 export interface SequenceListener {
-  /** Prefill begins. */
-  onStart(): void;
+  /** Prefill begins, after the tokens that were in the cache. */
+  onStart(cachedTokens: number): void;
   /** A token was sampled, end-of-sequence tokens too. "stop" ends the answer here. */
   onToken(token: number): "continue" | "stop";
   /** Called once, whatever happened. Nothing is called after it. */
@@ -25,12 +26,16 @@ export class Sequence {
   readonly maxTokens: number;
   readonly endTokens: ReadonlySet<number>;
   readonly sampler: Sampler;
-  /** Separates prefix caches by account; nothing is shared yet. */
-  readonly cacheSalt: string;
+  /** What of the prompt may come from the cache, and whose it is. */
+  readonly prefix: Prefix;
   readonly listener: SequenceListener;
+  /** Starts only when this one's prompt, the same, has been computed: it finds that in the cache. */
+  readonly after: Sequence | undefined;
 
   /** For the scheduler. */
   cache: SequenceCache | undefined;
+  started = false;
+  /** Tokens of the prompt that are in the cache, found there or computed. */
   prefilledTokens = 0;
   sampledTokens = 0;
   lastToken = -1;
@@ -43,12 +48,18 @@ export class Sequence {
     sampler: Sampler;
     cacheSalt: string;
     listener: SequenceListener;
+    after?: Sequence | undefined;
   }) {
     this.prompt = options.prompt;
     this.maxTokens = options.maxTokens;
     this.endTokens = options.endTokens;
     this.sampler = options.sampler;
-    this.cacheSalt = options.cacheSalt;
+    this.prefix = new Prefix(options.cacheSalt, options.prompt);
     this.listener = options.listener;
+    this.after = options.after;
+  }
+  /** Whether all of its prompt has been computed, or never will be. */
+  get isPrefilled(): boolean {
+    return this.state === "ended" || this.prefilledTokens === this.prompt.length;
   }
 }

@@ -5,7 +5,7 @@
 import { strict as assert } from "node:assert";
 
 export type AttemptState = "queued" | "running" | "done" | "aborted" | "failed" | "unknown";
-export type FinishReason = "stop" | "length";
+export type FinishReason = "stop" | "length" | "tool_calls";
 
 export interface AttemptProblem {
   readonly code: string;
@@ -40,7 +40,7 @@ export class Attempt {
   readonly id: string;
   readonly deadlineAtMs: number;
   promptTokens = 0;
-  readonly cachedTokens = 0;
+  cachedTokens = 0;
   completionTokens = 0;
   status: Status = { state: "queued" };
   /** Called when the attempt has ended, after its counts are final. */
@@ -94,9 +94,11 @@ export class Attempts {
     return attempt;
   }
 
-  start(attempt: Attempt, promptTokens: number): void {
+  start(attempt: Attempt, promptTokens: number, cachedTokens: number): void {
     assert(attempt.status.state === "queued");
+    assert(cachedTokens < promptTokens, "at least one token of a prompt is computed");
     attempt.promptTokens = promptTokens;
+    attempt.cachedTokens = cachedTokens;
     attempt.status = { state: "running" };
   }
 

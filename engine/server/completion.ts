@@ -1,22 +1,27 @@
 /**
  * `POST /v1/chat/completions`, from its headers to a running sequence: read, parse, render, count, accept. After the
  * acceptance the answer writes itself (generation.ts); here only the ways to abort it are tied: the client's
- * leaving, a reader that does not read, the deadline, DELETE.
+ * leaving, a reader too slow (reader.ts), the deadline, DELETE.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { Opening } from "../sampling/opening.ts";
 import { Sampler } from "../sampling/sampler.ts";
 import { Sequence } from "../scheduler/sequence.ts";
-import { TemplateError } from "../tokenizer/chat-template.ts";
+import { Detokenizer } from "../tokenizer/detokenizer.ts";
+import { StopStrings } from "../tokenizer/stop-strings.ts";
+import { AnswerParser } from "../tool-calls/parser.ts";
+import { openingsOf } from "../tool-calls/tokens.ts";
 import { type Answer, StreamedAnswer, WholeAnswer } from "./answer.ts";
 import type { AttemptProblem } from "./attempts.ts";
 import { readJsonBody } from "./body.ts";
+import { Choice } from "./choice.ts";
 import type { Engine, LoadedModel } from "./engine.ts";
 import { ApiError } from "./error.ts";
 import { Generation } from "./generation.ts";
 import { type AttemptHeaders, readAttemptHeaders } from "./headers.ts";
+import { encodePrompt } from "./prompt.ts";
+import { whileRead } from "./reader.ts";
 import { type ChatRequest, parseChatRequest } from "./schema.ts";
-
-const maxUnreadBytes = 8 * 1024 * 1024;
 
 /** Errors: ApiError, thrown while nothing has been accepted or written. */
 export async function complete(
@@ -39,6 +44,9 @@ export async function complete(
       },
     );
   }
+  if (chat.tools.length > 0 && !model.toolTokens) {
+    throw new ApiError(400, "unsupported_parameter", "This model cannot call tools.", { param: "tools" });
+  }
   const prompt = encodePrompt(chat, model);
   // From here to the submission nothing waits: what is checked still holds when it is used.
   refuseKnownAttempt(engine, headers.attemptId);
@@ -48,33 +56,7 @@ export async function complete(
   if (!model.scheduler.hasRoom) {
     throw new ApiError(503, "queue_full", "Too many requests are waiting.", { retryAfterSeconds: 1 });
   }
-  accept(response, engine, model, chat, headers, prompt, deadlineAtMs);
-}
-
-function encodePrompt(chat: ChatRequest, model: LoadedModel): number[] {
-  const tooLong = (has: string) =>
-    new ApiError(
-      400,
-      "context_length_exceeded",
-      `This model's maximum context length is ${model.contextLength} tokens, and one must be left for the answer. The prompt has ${has}.`,
-      { param: "messages" },
-    );
-  let text: string;
-  try {
-    text = model.template.render(chat.messages);
-  } catch (error) {
-    if (!(error instanceof TemplateError)) throw error;
-    throw new ApiError(400, "template_error", `The chat template refuses these messages: ${error.message}`, {
-      param: "messages",
-    });
-  }
-  // A text that cannot fit is not encoded at all: encoding megabytes would hold up everyone else.
-  if (model.tokenizer.isCertainlyLongerThan(text, model.contextLength)) throw tooLong("more");
-  const prompt = model.tokenizer.encode(text);
-  if (prompt.length >= model.contextLength) throw tooLong(`${prompt.length}`);
-  if (prompt.length === 0)
-    throw new ApiError(400, "invalid_value", "The prompt is empty.", { param: "messages" });
-  return prompt;
+  accept(response, engine, model, chat, headers, prompt, { receivedAtMs, deadlineAtMs });
 }
 
 function refuseKnownAttempt(engine: Engine, id: string): void {
@@ -97,7 +79,7 @@ function accept(
   chat: ChatRequest,
   headers: AttemptHeaders,
   prompt: number[],
-  deadlineAtMs: number,
+  { receivedAtMs, deadlineAtMs }: { receivedAtMs: number; deadlineAtMs: number },
 ): void {
   const stamp = {
     id: headers.answerId ?? `chatcmpl-${headers.attemptId}`,
@@ -110,59 +92,80 @@ function accept(
   const attempt = engine.attempts.begin(headers.attemptId, deadlineAtMs);
   const generation = new Generation({
     attempts: engine.attempts,
+    metrics: engine.metrics,
+    now: engine.now,
+    receivedAtMs,
     attempt,
-    answer: abortingWhenUnread(answer, response, () => {
-      attempt.abort(problems.readerTooSlow);
-      response.destroy();
-    }),
+    answer: whileRead(answer, response, attempt),
     promptTokens: prompt.length,
-    endTokens: model.endTokens,
-    tokenizer: model.tokenizer,
-    stops: chat.stops,
+    choices: chat.n,
   });
-  const room = model.contextLength - prompt.length;
-  const sequence = new Sequence({
-    prompt,
-    maxTokens: Math.min(chat.maxTokens ?? room, room),
-    endTokens: model.endTokens,
-    sampler: new Sampler({
-      temperature: chat.temperature ?? model.defaultTemperature,
-      topP: chat.topP ?? model.defaultTopP,
-      seed: chat.seed,
-    }),
-    cacheSalt: headers.cacheSalt,
-    listener: generation,
-  });
-  attempt.abort = (problem) => {
-    generation.problem = problem;
-    model.scheduler.abort(sequence);
+  const sequences = sequencesOf(chat, model, headers, prompt, generation);
+  generation.stopSequences = () => {
+    for (const sequence of sequences) model.scheduler.abort(sequence);
   };
+  attempt.abort = (problem) => generation.abort(problem);
   response.on("close", () => attempt.abort(problems.clientClosed));
   if (headers.deadlineMs !== undefined) {
-    const timer = setTimeout(() => attempt.abort(problems.deadline), deadlineAtMs - engine.now());
+    const timer = setTimeout(
+      () => attempt.abort(problems.deadline),
+      Math.max(1, deadlineAtMs - engine.now()),
+    );
     attempt.whenEnded.add(() => clearTimeout(timer));
   }
-  model.scheduler.submit(sequence);
+  model.scheduler.submit(...sequences);
+}
+
+/** One a choice. The first computes the prompt, which the others then find in the cache. */
+function sequencesOf(
+  chat: ChatRequest,
+  model: LoadedModel,
+  headers: AttemptHeaders,
+  prompt: number[],
+  generation: Generation,
+): Sequence[] {
+  const { tokenizer, toolTokens, endTokens } = model;
+  const room = model.contextLength - prompt.length;
+  const callsTools = chat.tools.length > 0 && chat.toolChoice !== "none";
+  const sequences: Sequence[] = [];
+  for (let i = 0; i < chat.n; i++) {
+    const parser = new AnswerParser(toolTokens, new Detokenizer(tokenizer), new StopStrings(chat.stops));
+    const maxCalls = chat.parallelToolCalls ? Number.POSITIVE_INFINITY : 1;
+    const sequence = new Sequence({
+      prompt,
+      maxTokens: Math.min(chat.maxTokens ?? room, room),
+      endTokens,
+      sampler: new Sampler({
+        temperature: chat.temperature ?? model.defaultTemperature,
+        topP: chat.topP ?? model.defaultTopP,
+        topK: chat.topK,
+        presencePenalty: chat.presencePenalty,
+        frequencyPenalty: chat.frequencyPenalty,
+        seed: Number.isSafeInteger(chat.seed + i) ? chat.seed + i : chat.seed - i,
+        banned: toolTokens && !callsTools ? [toolTokens.callsBegin, toolTokens.callBegin] : [],
+        opening: openingOf(chat, model),
+      }),
+      cacheSalt: headers.cacheSalt,
+      listener: new Choice(i, generation, parser, { endTokens, maxCalls }),
+      after: sequences[0],
+    });
+    sequences.push(sequence);
+  }
+  return sequences;
+}
+
+/** Where a tool must be called, its call's beginning. */
+function openingOf({ tools, toolChoice }: ChatRequest, model: LoadedModel): Opening | undefined {
+  if (toolChoice === "none" || toolChoice === "auto" || !model.toolTokens) return undefined;
+  const names = toolChoice === "required" ? tools.map((tool) => tool.function.name) : [toolChoice.name];
+  return new Opening(openingsOf(names, model.toolTokens, model.tokenizer));
 }
 
 const problems = {
   clientClosed: { code: "client_closed", message: "The client closed its connection." },
-  readerTooSlow: { code: "reader_too_slow", message: `The client left ${maxUnreadBytes} bytes unread.` },
   deadline: { code: "deadline_exceeded", message: "The attempt's deadline has passed." },
 } satisfies Record<string, AttemptProblem>;
 
 function deadlineExceeded(): ApiError {
   return new ApiError(504, problems.deadline.code, problems.deadline.message);
-}
-
-/** What a client does not read waits in our memory; past the limit it is taken for gone. */
-function abortingWhenUnread(answer: Answer, response: ServerResponse, abort: () => void): Answer {
-  return {
-    token(text) {
-      answer.token(text);
-      if (response.writableLength > maxUnreadBytes) abort();
-    },
-    finish: (text, reason, usage) => answer.finish(text, reason, usage),
-    fail: (error) => answer.fail(error),
-  };
 }

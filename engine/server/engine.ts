@@ -1,14 +1,17 @@
 /** One engine process: its model once that is loaded, its attempts, and whether it takes new ones. */
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { LatentCache } from "../cache/latent.ts";
 import { CheckpointError } from "../checkpoint/error.ts";
 import { DeepseekV3 } from "../models/deepseek-v3.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { ChatTemplate } from "../tokenizer/chat-template.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { type ToolTokens, toolTokensOf } from "../tool-calls/tokens.ts";
 import { Attempts } from "./attempts.ts";
 import { ApiError } from "./error.ts";
+import { Metrics } from "./metrics.ts";
 
 export interface LoadedModel {
   /** The id that requests name. */
@@ -20,6 +23,9 @@ export interface LoadedModel {
   readonly defaultTopP: number;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
+  /** Nothing where the model does not know how to call tools. */
+  readonly toolTokens: ToolTokens | undefined;
+  readonly cache: LatentCache;
   readonly scheduler: Scheduler;
 }
 
@@ -49,6 +55,10 @@ export async function loadModel(
   const template = await ChatTemplate.load(settings.folder);
   const model = await DeepseekV3.load(settings.folder, progress);
   const { config } = model;
+  if (tokenizer.size > config.vocabSize) {
+    const sizes = `has ${tokenizer.size} tokens, the model's vocabulary ${config.vocabSize}`;
+    throw new CheckpointError("corrupt", join(settings.folder, "tokenizer.json"), sizes);
+  }
   const cache = new LatentCache(config, settings.cacheBytes);
   if (cache.maxTokens < 2) {
     throw new CheckpointError(
@@ -65,6 +75,8 @@ export async function loadModel(
     defaultTopP: config.defaultTopP,
     tokenizer,
     template,
+    toolTokens: toolTokensOf(tokenizer),
+    cache,
     scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenTurns),
   };
 }
@@ -73,6 +85,7 @@ export class Engine {
   readonly region: string;
   readonly bootId: string = randomBytes(12).toString("hex");
   readonly attempts: Attempts;
+  readonly metrics: Metrics = new Metrics();
   readonly now: () => number;
   #model: LoadedModel | undefined;
   #draining = false;

@@ -11,7 +11,7 @@ import { isAttemptId } from "./headers.ts";
 const maxConnections = 4_096;
 const heartbeatMs = 15_000;
 
-/** secret: the bearer that every route but /health asks for. */
+/** secret: the bearer that every route but /health and /metrics asks for. */
 export function createEngineServer(engine: Engine, secret: string): Server {
   const expected = sha256(`Bearer ${secret}`);
   const server = createServer((request, response) => {
@@ -43,6 +43,11 @@ async function handle(
   if (path === "/health") {
     allow(request, response, "GET");
     sendJson(response, 200, health(engine));
+    return;
+  }
+  if (path === "/metrics") {
+    allow(request, response, "GET");
+    sendMetrics(response, engine);
     return;
   }
   if (!timingSafeEqual(sha256(request.headers.authorization ?? ""), expected)) {
@@ -92,6 +97,22 @@ function health(engine: Engine): object {
     running: engine.model?.scheduler.running ?? 0,
     waiting: engine.model?.scheduler.waiting ?? 0,
   };
+}
+
+function sendMetrics(response: ServerResponse, engine: Engine): void {
+  const { model } = engine;
+  const text = engine.metrics.text({
+    model: model?.name ?? "",
+    running: model?.scheduler.running ?? 0,
+    waiting: model?.scheduler.waiting ?? 0,
+    cacheUse: model?.cache.use ?? 0,
+    cacheBytesPerToken: model?.cache.bytesPerToken ?? 0,
+  });
+  response.writeHead(200, {
+    "content-type": "text/plain; version=0.0.4; charset=utf-8",
+    "content-length": Buffer.byteLength(text),
+  });
+  response.end(text);
 }
 
 function models(engine: Engine): object {

@@ -36,9 +36,12 @@ export class ChatTemplate {
   readonly #template: Template;
   /** Names of special tokens and their text, which templates use as variables. */
   readonly #tokens: Readonly<Record<string, string>>;
+  /** Whether it tells the model of `tools`. */
+  readonly tellsTools: boolean;
 
-  private constructor(template: Template, tokens: Readonly<Record<string, string>>) {
-    this.#template = template;
+  private constructor(source: string, tokens: Readonly<Record<string, string>>) {
+    this.#template = new Template(source);
+    this.tellsTools = /\btools\b/.test(source);
     this.#tokens = tokens;
   }
 
@@ -66,7 +69,7 @@ export class ChatTemplate {
       if (value != null) tokens[name] = typeof value === "string" ? value : value.content;
     }
     try {
-      return new ChatTemplate(new Template(source), tokens);
+      return new ChatTemplate(source, tokens);
     } catch (error) {
       throw new CheckpointError("corrupt", path, `is not a Jinja template (${(error as Error).message})`);
     }

@@ -42,10 +42,11 @@ export class StopStrings {
     return text.slice(0, text.length - holding);
   }
 
-  /** What was held back and did not become a stop string, at the end of the answer. */
+  /** What was held back and did not become a stop string, at the end of the answer or of a part of it. */
   end(): string {
     const held = this.#held;
     this.#held = "";
+    for (const automaton of this.#automata) automaton.matched = 0;
     return held;
   }
 

@@ -10,7 +10,14 @@ import { Tokenizer } from "./tokenizer.ts";
 
 const model = new URL("../model", import.meta.url).pathname;
 // Rendered and encoded by transformers, with test/fixtures/engine/make.py.
-const chats: { messages: ChatMessage[]; text: string; ids: number[]; decoded: string }[] = JSON.parse(
+interface Chat {
+  readonly messages: ChatMessage[];
+  readonly tools: unknown[] | null;
+  readonly text: string;
+  readonly ids: number[];
+  readonly decoded: string;
+}
+const chats: Chat[] = JSON.parse(
   readFileSync(new URL("../../test/fixtures/engine/chats.json", import.meta.url), "utf8"),
 );
 
@@ -28,7 +35,7 @@ function decode(ids: readonly number[]): string[] {
 
 describe.each(chats.map((chat, i) => [i, chat] as const))("conversation %i", (_, chat) => {
   it("is rendered as transformers renders it", () => {
-    expect(template.render(chat.messages)).toBe(chat.text);
+    expect(template.render(chat.messages, chat.tools ?? undefined)).toBe(chat.text);
   });
 
   it("is encoded as transformers encodes it", () => {

@@ -5,6 +5,7 @@ import type { End, Run, StopReason } from "./run.ts";
 
 /** No placement gave a first token: nothing was delivered and nothing is charged. */
 export function refusalOf(run: Run, error: ApiError): End {
+  if (run.stop.signal.aborted) return stopped(run, NO_USAGE);
   const refusedAll = run.attempts.every((attempt) => attempt.outcome === "refused");
   return { ending: refusedAll ? "refused" : "backend_failed", usage: NO_USAGE, finishReason: null, error };
 }

@@ -1,6 +1,6 @@
 /** The reading path: events to chunks, for backends that cannot be relayed, and to one text for whole answers. */
 import { utf8Length } from "../admission/bound.ts";
-import { after, SECOND_MS } from "../clock.ts";
+import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
 import { reasoningChunk, roleChunk, textChunk } from "../surfaces/openai/encode.ts";
 import { countByBytes, learnRatio } from "../usage/count.ts";
@@ -67,7 +67,7 @@ async function drain(
 ): Promise<"finished" | "failed" | "stopped"> {
   let pending = events.next();
   for (;;) {
-    const next = await Promise.race([pending, after(KEEP_ALIVE_MS).then(() => undefined)]);
+    const next = await within(KEEP_ALIVE_MS, pending);
     if (next?.done) return "finished";
     if (next?.value.type === "error") return "failed";
     if (next) pending = events.next();

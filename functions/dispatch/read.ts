@@ -3,7 +3,7 @@
  * end, an answer has a size, and a backend that sends heartbeats and no tokens is not alive.
  */
 import { createParser } from "eventsource-parser";
-import { SECOND_MS } from "../clock.ts";
+import { SECOND_MS, within } from "../clock.ts";
 import type { Dialect } from "./dialects/dialect.ts";
 import { END_OF_STREAM, errorOf, eventsOf } from "./dialects/events.ts";
 import type { EngineEvent } from "./run.ts";
@@ -53,7 +53,7 @@ export async function* readEvents(
   const complete = () => finished && counted;
   try {
     while (!ended) {
-      const read = await before(deadline, reader.read());
+      const read = await within(deadline - Date.now(), reader.read());
       if (read === undefined) {
         if (!complete()) yield { ...failed("the backend sent no token for too long"), late: true };
         return;
@@ -113,17 +113,4 @@ export async function beginningOf(response: Response, maxBytes: number): Promise
 
 function failed(message: string) {
   return { type: "error", message } as const;
-}
-
-/** The value, or undefined when the deadline passes first. */
-async function before<T>(deadline: number, value: Promise<T>): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | null = null;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, deadline - Date.now()), undefined);
-  });
-  try {
-    return await Promise.race([value, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -2,7 +2,7 @@
  * The relay: the backend's bytes go to the client natively, with no JavaScript a chunk. The count comes beside the
  * stream, as the attempt's report; a lost report is a death without a count.
  */
-import { after, SECOND_MS } from "../clock.ts";
+import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE } from "../money.ts";
 import { stopped } from "./ending.ts";
 import { type AttemptReport, askReport } from "./report.ts";
@@ -20,9 +20,7 @@ export async function relay(run: Run, wire: Wire, opened: Extract<Opened, { kind
     if (!run.stop.signal.aborted && !(await wire.write("\n\n"))) run.stop.abort("client_left");
     return stopped(run, (await ask(run, opened, "abort"))?.usage ?? NO_USAGE);
   }
-  const report =
-    (await Promise.race([opened.report, after(REPORT_MS).then(() => undefined)])) ??
-    (await ask(run, opened, "now"));
+  const report = (await within(REPORT_MS, opened.report)) ?? (await ask(run, opened, "now"));
   if (report?.state !== "done" || !report.usage) return stopped(run, report?.usage ?? NO_USAGE);
   return { ending: "finished", usage: report.usage, finishReason: report.finishReason };
 }

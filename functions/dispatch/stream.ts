@@ -4,7 +4,7 @@
  * with comments, so that a client that leaves is seen.
  */
 import { settle } from "../admission/lease.ts";
-import { after, SECOND_MS } from "../clock.ts";
+import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
 import { tail } from "../surfaces/openai/encode.ts";
 import { errorEvent, errorResponse } from "../surfaces/openai/errors.ts";
@@ -23,10 +23,11 @@ const COMMENT_MS = 1 * SECOND_MS;
 const ABORT_MS = 2 * SECOND_MS;
 
 export async function streamed(run: Run, opening: Promise<Opening>): Promise<Response> {
-  const early = await Promise.race([opening, after(COMMIT_MS).then(() => undefined)]);
+  const early = await within(COMMIT_MS, opening);
   if (early && !early.ok) {
-    await settle(run, refusalOf(run, early.error));
-    return errorResponse(early.error, answerHeaders(run));
+    const end = refusalOf(run, early.error);
+    await settle(run, end);
+    return errorResponse(end.error ?? early.error, answerHeaders(run));
   }
   const wire = new Wire();
   run.waitUntil(serve(run, wire, opening, early?.opened));
@@ -68,7 +69,7 @@ async function answer(
 /** A comment line each second until the first token: a write that fails is how a leaving client is seen. */
 async function keptAlive(run: Run, wire: Wire, opening: Promise<Opening>): Promise<Opened | End> {
   for (;;) {
-    const next = await Promise.race([opening, after(COMMENT_MS).then(() => undefined)]);
+    const next = await within(COMMENT_MS, opening);
     if (next?.ok) return next.opened;
     if (next && !run.stop.signal.aborted) return refusalOf(run, next.error);
     // Who left pays for the prompt where it was computed; a deadline that passed delivered nothing.

@@ -14,8 +14,9 @@ import type { Opened, Opening, Run } from "./run.ts";
 export async function whole(run: Run, opening: Promise<Opening>): Promise<Response> {
   const first = await opening;
   if (!first.ok) {
-    await settle(run, refusalOf(run, first.error));
-    return errorResponse(first.error, answerHeaders(run));
+    const end = refusalOf(run, first.error);
+    await settle(run, end);
+    return errorResponse(end.error ?? first.error, answerHeaders(run));
   }
   const { opened, end } = await collectFrom(run, first.opened);
   const cost = await settle(run, end);

@@ -6,7 +6,7 @@
 import { createPrefixIndex, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
 import type { FleetView, Health, Outcome } from "../../router/types.ts";
-import { after, SECOND_MS } from "../clock.ts";
+import { SECOND_MS, within } from "../clock.ts";
 import type { Env } from "../env.ts";
 import type { AttemptId } from "../ids.ts";
 import type { PoolAnswer, PoolAsk, PoolName, PoolObject, PoolView } from "../objects/pool.ts";
@@ -80,11 +80,10 @@ export async function assign(
   ask: Omit<PoolAsk, "since">,
 ): Promise<PoolAnswer["decision"] | undefined> {
   try {
-    const late = after(ASSIGN_LIMIT_MS).then(() => undefined);
-    const answer = await Promise.race([
+    const answer = await within(
+      ASSIGN_LIMIT_MS,
       objectOf(env, ask.pool).assign({ ...ask, since: known.get(nameOf(ask.pool))?.view.version ?? 0 }),
-      late,
-    ]);
+    );
     if (!answer) throw new Error(`no answer within ${ASSIGN_LIMIT_MS} ms`);
     adopt(nameOf(ask.pool), answer.view);
     return answer.decision;

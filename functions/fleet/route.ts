@@ -26,7 +26,7 @@ export interface Ask {
   readonly model: string;
   readonly bound: Bound;
   readonly salt: AccountId;
-  /** The whole prompt's hash. */
+  /** The whole prompt's hash, with its model: what kills one model's engine may be nothing to another's. */
   readonly prompt: string;
   readonly blocks: readonly string[];
   readonly expectedPromptTokens: number;
@@ -40,10 +40,13 @@ export type Placed =
   | { readonly kind: "impossible" };
 
 /** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
-export function promptOf({ messages }: ChatRequest): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
+export function promptOf({
+  model,
+  messages,
+}: ChatRequest): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
   const text = messages.map(({ role, content }) => `${role}\n${content}\n`).join("");
   return {
-    prompt: hash53(text).toString(36),
+    prompt: hash53(text, hash53(model)).toString(36),
     blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
     expectedPromptTokens: Math.ceil(text.length / CHARACTERS_A_TOKEN),
   };

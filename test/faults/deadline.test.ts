@@ -37,7 +37,7 @@ it("before the first token, or in a whole answer, is a 504 and costs nothing", a
     expect(response.status).toBe(504);
     await response.text();
     const generation = await settled(edge.run, account.key, response.headers.get("x-request-id")!);
-    expect(generation).toMatchObject({ cost_nanodollars: "0" });
+    expect(generation).toMatchObject({ ending: "deadline", cost_nanodollars: "0" });
   }
   expect((await audited(edge.run, account.id)).accounts[0]).toMatchObject({ held: "0", findings: [] });
 });
