@@ -5,7 +5,7 @@ import { identified, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
-import { internal, notFound, Refusal } from "./errors.ts";
+import { framesOf, internal, notFound, Refusal } from "./errors.ts";
 import { type AccountId, type KeyId, newRequestId, type RequestId } from "./ids.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
@@ -49,8 +49,6 @@ app.notFound((c) =>
 app.onError((error, c) => {
   if (error instanceof Refusal) return errorResponse(error.error);
   // The message of an unexpected error may quote what was sent: the stack's frames alone are logged.
-  console.error(
-    `${c.get("requestId")}: ${error.name}: ${(error.stack ?? "").split("\n").slice(1, 6).join("\n")}`,
-  );
+  console.error(`${c.get("requestId")}: ${error.name}: ${framesOf(error)}`);
   return errorResponse(internal());
 });

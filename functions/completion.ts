@@ -64,7 +64,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     salt: presented.account,
     from,
     deadlineAt,
-    ...promptOf(request),
+    ...promptOf(request, bound),
   };
   waitUntil(refreshFleet(env, view, model.id));
   const holder = accountObject(env, presented.account);
@@ -76,7 +76,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     price,
     deadlineMs: deadlineAt + GRACE_MS,
   };
-  const { admitted, predicted } = await admitWithin(holder, presented, view, ask, query);
+  const { admitted, predicted } = await admitWithin(env, holder, presented, view, ask, query);
   if (!admitted.ok) {
     const headers = new Headers();
     limitHeaders(headers, admitted.limits);

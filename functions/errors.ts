@@ -126,3 +126,12 @@ export const internal = (): ApiError =>
       retryable: true,
     },
   );
+
+/** Where an unexpected error came from, for the log. Its message may quote what was sent, and stays unsaid. */
+export function framesOf(error: unknown): string {
+  const lines = error instanceof Error ? (error.stack ?? "").split("\n") : [];
+  return lines
+    .filter((line) => /^\s+at /.test(line))
+    .slice(0, 5)
+    .join("\n");
+}

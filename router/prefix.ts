@@ -55,6 +55,7 @@ export function insertPrefix(
   blocks: readonly string[],
   backend: string,
 ): void {
+  if (blocks.length === 0) return;
   const ordinal = ordinalOf(index, backend);
   let entries = index.salts.get(salt);
   if (!entries) index.salts.set(salt, (entries = new Map()));

@@ -2,8 +2,11 @@
  * Admission at the place where the request is believed to go. The account's object alone knows where the account
  * may be served: where the place was outside of that, the request is routed again, within, and asks again.
  */
+
 import type { PresentedKey } from "../auth/key.ts";
+import type { Env } from "../env.ts";
 import { noBackend, overloaded, Refusal } from "../errors.ts";
+import { refreshViews } from "../fleet/pools.ts";
 import { remember, remembered } from "../fleet/residency.ts";
 import { type Ask, type Placed, predict } from "../fleet/route.ts";
 import type { Backend, Snapshot } from "../fleet/snapshot.ts";
@@ -14,6 +17,7 @@ import { admit } from "./lease.ts";
 export type Placeless = Omit<AdmitQuery, "backend" | "region" | "jurisdiction">;
 
 export async function admitWithin(
+  env: Env,
   holder: Holder,
   presented: PresentedKey,
   view: Snapshot,
@@ -25,7 +29,15 @@ export async function admitWithin(
     const jurisdiction = view.regions.get(region)?.jurisdiction ?? null;
     return admit(holder, { ...query, backend: id, region, jurisdiction });
   };
-  let predicted = backendOf(predict(view, ask, remembered(presented.hash), now), ask.model);
+  let prediction = predict(view, ask, remembered(presented.hash), now);
+  if (prediction.kind !== "placed") {
+    // What this isolate believes is no ground for a refusal: the pools' counts as they are now, and the residency
+    // that the account's object will name.
+    remember(presented.hash, undefined);
+    await refreshViews(env, view, ask.model, 0);
+    prediction = predict(view, ask, undefined, Date.now());
+  }
+  let predicted = backendOf(prediction, ask.model);
   let admitted = await admitAt(predicted);
   if (!admitted.ok && admitted.residency) {
     remember(presented.hash, admitted.residency);

@@ -1,5 +1,5 @@
 /** Endings that are no success, in the words of billing/README.md. */
-import { type ApiError, backendFailed, backendTimedOut } from "../errors.ts";
+import { type ApiError, backendFailed, backendTimedOut, framesOf, internal } from "../errors.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
 import type { End, Run, StopReason } from "./run.ts";
 
@@ -20,4 +20,10 @@ export function stopped(run: Run, usage: Usage): End {
   }
   const error = backendFailed("The backend failed in the middle of the answer. What is above is incomplete.");
   return { ending: "backend_failed", usage, finishReason: null, error };
+}
+
+/** A bug of ours. Nobody pays for it, and nothing of it hangs: the slot and the hold go back as in any ending. */
+export function broken(run: Run, error: unknown): End {
+  console.error(`${run.requestId}: ${error instanceof Error ? error.name : "error"}: ${framesOf(error)}`);
+  return { ending: "backend_failed", usage: NO_USAGE, finishReason: null, error: internal() };
 }

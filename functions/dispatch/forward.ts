@@ -56,8 +56,10 @@ export async function collect(run: Run, opened: Events): Promise<Collected> {
     return true;
   });
   if (end === "finished" && tally.finishReason) return { ...(await tally.finished()), text, reasoning };
-  await tally.count(); // Ends the attempt at the backend.
-  return { ...stopped(run, NO_USAGE), text: "", reasoning: "" };
+  const count = await tally.count(); // Ends the attempt at the backend.
+  // A failure delivered nothing and costs nothing; who leaves pays for what was generated.
+  const usage = run.stop.signal.reason === "client_left" ? count : NO_USAGE;
+  return { ...stopped(run, usage), text: "", reasoning: "" };
 }
 
 /** Hands each event to `take`, and undefined for each second without one, until the end or until it says stop. */
@@ -117,7 +119,8 @@ class Tally {
 
   /** The count of an answer that did not finish; tells the backend to stop. */
   async count(): Promise<Usage> {
-    const { backend, attempt } = this.#opened;
+    const { backend, attempt, close } = this.#opened;
+    close();
     this.#run.waitUntil(tellStop(backend, attempt, AbortSignal.timeout(ASK_MS)));
     return (await this.#ask("abort")) ?? this.#backends() ?? this.#own();
   }

@@ -10,7 +10,7 @@ export function answerHeaders(run: Run, opened?: Opened): Headers {
   // A committed stream has no placement yet; GET /v1/generation has it afterwards.
   headers.set("x-causeway-region", opened?.backend.region ?? "pending");
   headers.set("x-causeway-backend", opened?.backend.id ?? "pending");
-  headers.set("x-causeway-attempts", opened ? String(run.attempts.length) : "pending");
+  headers.set("x-causeway-attempts", run.attempts.length > 0 ? String(run.attempts.length) : "pending");
   if (run.explanation) headers.set("x-causeway-candidates", candidates(run.explanation));
   return headers;
 }

@@ -17,6 +17,7 @@ import {
   overloaded,
   quarantined,
 } from "../errors.ts";
+import { isFailing } from "../fleet/pools.ts";
 import { isQuarantined, noteDeath } from "../fleet/quarantine.ts";
 import { mayRetry } from "../fleet/retries.ts";
 import { takePlace } from "../fleet/route.ts";
@@ -81,7 +82,8 @@ export async function open(run: Run): Promise<Opening> {
     run.slot = { pool: { region: backend.region, model: run.model.id }, attempt };
     if (number > 1 || backend.id !== run.predicted.id) note(run, attempt, backend);
     const startedAt = Date.now();
-    const tried = await tryOne(run, backend, attempt, startedAt);
+    const wasFailing = isFailing(run.slot.pool, backend.id);
+    const tried = await tryOne(run, backend, attempt, startedAt, wasFailing);
     const ms = Date.now() - startedAt;
     const record = {
       id: attempt,
@@ -153,11 +155,20 @@ function note(run: Run, attempt: AttemptId, backend: Backend): void {
   );
 }
 
-async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt: number): Promise<Tried> {
+async function tryOne(
+  run: Run,
+  backend: Backend,
+  attempt: AttemptId,
+  startedAt: number,
+  wasFailing: boolean,
+): Promise<Tried> {
   const patience = new AbortController();
-  const firstMs = Math.min(Number(run.env.FIRST_TOKEN_MS), run.deadlineAt - startedAt);
+  // The deadline is the request's own affair (run.stop): it must not look like a slow backend.
+  const firstMs = Number(run.env.FIRST_TOKEN_MS);
   const timer = setTimeout(() => patience.abort(), firstMs);
-  const signal = AbortSignal.any([run.stop.signal, patience.signal]);
+  /** Ends the connection of an attempt that is given up. */
+  const cut = new AbortController();
+  const signal = AbortSignal.any([run.stop.signal, patience.signal, cut.signal]);
   const relayed = run.request.stream && backend.keepsAttempts;
   const dialect = dialects[backend.kind];
   const { request, bound, admitted } = run;
@@ -181,13 +192,18 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
       redirect: "manual",
       signal,
     });
-    if (response.status !== 200 || !response.body) return await refused(run, response, dialect);
+    if (response.status !== 200 || !response.body) {
+      const tried = await refused(run, response, dialect);
+      // A proxy in front of it may have given up while it runs on.
+      if (tried.outcome === "failed") abandon(run, backend, attempt);
+      return tried;
+    }
     if (isCompressed(response.headers)) {
       abandon(run, backend, attempt);
       await response.body.cancel();
       return failed("The backend's answer was compressed, which it was asked not to be.");
     }
-    const base = { backend, attempt, openedAt: Date.now() };
+    const base = { backend, attempt, openedAt: Date.now(), close: () => cut.abort() };
     if (relayed) {
       // Our engine writes nothing before its first token: these headers are the token.
       const silence = () => run.stop.abort("silence");
@@ -209,6 +225,7 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
     const events = readEvents(response.body, limits, dialect);
     const first = await untilToken(events);
     if ("type" in first) {
+      cut.abort();
       abandon(run, backend, attempt);
       if (first.late) return timedOut();
       return (
@@ -222,8 +239,8 @@ async function tryOne(run: Run, backend: Backend, attempt: AttemptId, startedAt:
   } catch {
     abandon(run, backend, attempt);
     const unreached = failed("The backend could not be reached.");
-    // A dead process refuses at once; one that dies over a request takes longer.
-    const unsent = Date.now() - sentAt < REFUSED_WITHIN_MS;
+    // A dead process refuses at once. One that was well until now has died of something: of this prompt, maybe.
+    const unsent = wasFailing && Date.now() - sentAt < REFUSED_WITHIN_MS;
     return (
       interrupted(run, patience.signal) ?? (unsent ? { ...unreached, unsent } : { ...unreached, died: true })
     );
@@ -253,7 +270,7 @@ function headersFor(run: Run, backend: Backend, asked: Asked, dialect: Dialect):
 }
 
 /** A status other than 200. Backends' own messages are not passed on: some name files of the server. */
-async function refused(run: Run, response: Response, dialect: Dialect): Promise<Tried> {
+async function refused(run: Run, response: Response, dialect: Dialect): Promise<Failed> {
   const { status, headers } = response;
   const read = saysMore(dialect, status) && !isCompressed(headers);
   const text = read ? await beginningOf(response, MAX_REFUSAL_BYTES) : "";
@@ -262,7 +279,7 @@ async function refused(run: Run, response: Response, dialect: Dialect): Promise<
   return refusal(run, means, `The backend answered ${status}.`, headers.get("retry-after"));
 }
 
-function refusal(run: Run, means: Meaning, message: string, retryAfter: string | null): Tried {
+function refusal(run: Run, means: Meaning, message: string, retryAfter: string | null): Failed {
   const seconds = retryAfterSeconds(retryAfter, Date.now());
   const busy = overloaded("All backends of this model are busy.", seconds);
   const tooLong = contextExceeded(run.model.contextLength, "The messages are longer.");
@@ -283,7 +300,7 @@ function refusal(run: Run, means: Meaning, message: string, retryAfter: string |
 }
 
 /** The edge's own reasons to break off, which a backend's stream that was cut then only follows. */
-function interrupted(run: Run, patience: AbortSignal): Tried | undefined {
+function interrupted(run: Run, patience: AbortSignal): Failed | undefined {
   if (run.stop.signal.aborted) {
     const error = backendTimedOut("The request was stopped.");
     return { ok: false, outcome: "aborted", error, another: false };
@@ -295,7 +312,7 @@ function failed(message: string): Failed {
   return { ok: false, outcome: "failed", error: backendFailed(message), another: true };
 }
 
-function timedOut(): Tried {
+function timedOut(): Failed {
   const error = backendTimedOut("No backend gave a first token in time.");
   return { ok: false, outcome: "timed_out", error, another: true };
 }

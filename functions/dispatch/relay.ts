@@ -14,10 +14,11 @@ const ASK_MS = 2 * SECOND_MS;
 const REPORT_MS = 5 * SECOND_MS;
 
 export async function relay(run: Run, wire: Wire, opened: Extract<Opened, { kind: "relay" }>): Promise<End> {
-  const whole = await wire.pipe(opened.body, run.stop.signal);
+  const whole = await wire.pipe(opened.body);
   if (!whole) {
     // Which side broke? A blank line ends whatever line the backend died in; only a client that left refuses it.
     if (!run.stop.signal.aborted && !(await wire.write("\n\n"))) run.stop.abort("client_left");
+    opened.close();
     return stopped(run, (await ask(run, opened, "abort"))?.usage ?? NO_USAGE);
   }
   const report = (await within(REPORT_MS, opened.report)) ?? (await ask(run, opened, "now"));

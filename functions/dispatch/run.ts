@@ -82,7 +82,13 @@ export type EngineEvent =
     };
 
 /** An attempt that has its first token. */
-export type Opened = { readonly backend: Backend; readonly attempt: AttemptId; readonly openedAt: number } & (
+export type Opened = {
+  readonly backend: Backend;
+  readonly attempt: AttemptId;
+  readonly openedAt: number;
+  /** Ends its connection: a backend that is given up must not go on. */
+  readonly close: () => void;
+} & (
   | {
       readonly kind: "relay";
       readonly body: ReadableStream<Uint8Array>;

@@ -8,7 +8,7 @@ import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
 import { tail } from "../surfaces/openai/encode.ts";
 import { errorEvent, errorResponse } from "../surfaces/openai/errors.ts";
-import { refusalOf, stopped } from "./ending.ts";
+import { broken, refusalOf, stopped } from "./ending.ts";
 import { forward } from "./forward.ts";
 import { answerHeaders } from "./headers.ts";
 import { relay } from "./relay.ts";
@@ -29,7 +29,7 @@ export async function streamed(run: Run, opening: Promise<Opening>): Promise<Res
     await settle(run, end);
     return errorResponse(end.error ?? early.error, answerHeaders(run));
   }
-  const wire = new Wire();
+  const wire = new Wire(run.stop.signal);
   run.waitUntil(serve(run, wire, opening, early?.opened));
   const headers = answerHeaders(run, early?.opened);
   headers.set("content-type", "text/event-stream; charset=utf-8");
@@ -43,7 +43,7 @@ async function serve(
   opening: Promise<Opening>,
   early: Opened | undefined,
 ): Promise<void> {
-  const end = await answer(run, wire, opening, early);
+  const end = await answer(run, wire, opening, early).catch((error: unknown) => broken(run, error));
   const cost = await settle(run, end);
   if (end.error) {
     await wire.write(errorEvent(end.error, run.answer));

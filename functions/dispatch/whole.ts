@@ -5,7 +5,7 @@
 import { settle } from "../admission/lease.ts";
 import { whole as encode } from "../surfaces/openai/encode.ts";
 import { errorResponse } from "../surfaces/openai/errors.ts";
-import { refusalOf } from "./ending.ts";
+import { broken, refusalOf } from "./ending.ts";
 import { type Collected, collect } from "./forward.ts";
 import { answerHeaders } from "./headers.ts";
 import { openAgain } from "./open.ts";
@@ -18,7 +18,9 @@ export async function whole(run: Run, opening: Promise<Opening>): Promise<Respon
     await settle(run, end);
     return errorResponse(end.error ?? first.error, answerHeaders(run));
   }
-  const { opened, end } = await collectFrom(run, first.opened);
+  const { opened, end } = await collectFrom(run, first.opened).catch((error: unknown) => {
+    return { opened: first.opened, end: { ...broken(run, error), text: "", reasoning: "" } };
+  });
   const cost = await settle(run, end);
   const headers = answerHeaders(run, opened);
   if (end.error) return errorResponse(end.error, headers);

@@ -23,7 +23,9 @@ interface Known {
 }
 
 const known = new Map<string, Known>();
-const refreshing = new Set<string>();
+/** When a view was last asked for, while the answer is awaited. */
+const refreshing = new Map<string, number>();
+const STALE_CALL_MS = 5 * SECOND_MS;
 const prefixes = createPrefixIndex();
 const sessions = createSessions();
 
@@ -53,16 +55,22 @@ export function fleetView(
 }
 
 /** Reads the views that are old, beside the request that finds them so. */
-export async function refreshViews(env: Env, view: Snapshot, model: string): Promise<void> {
+export async function refreshViews(
+  env: Env,
+  view: Snapshot,
+  model: string,
+  maxAgeMs = MAX_AGE_MS,
+): Promise<void> {
   const now = Date.now();
   const old = poolsOf(view, model).filter(
-    (pool) => now - (known.get(nameOf(pool))?.takenAt ?? 0) > MAX_AGE_MS,
+    (pool) => now - (known.get(nameOf(pool))?.takenAt ?? 0) > maxAgeMs || maxAgeMs === 0,
   );
   await Promise.all(
     old.map(async (pool) => {
       const name = nameOf(pool);
-      if (refreshing.has(name)) return;
-      refreshing.add(name);
+      // A call that the platform cut with its request never says so: its mark is good for a few seconds.
+      if (maxAgeMs > 0 && now - (refreshing.get(name) ?? 0) < STALE_CALL_MS) return;
+      refreshing.set(name, now);
       try {
         adopt(name, await objectOf(env, pool).view(pool, known.get(name)?.view.version ?? 0));
       } catch (error) {
@@ -80,10 +88,10 @@ export async function assign(
   ask: Omit<PoolAsk, "since">,
 ): Promise<PoolAnswer["decision"] | undefined> {
   try {
-    const answer = await within(
-      ASSIGN_LIMIT_MS,
-      objectOf(env, ask.pool).assign({ ...ask, since: known.get(nameOf(ask.pool))?.view.version ?? 0 }),
-    );
+    const since = known.get(nameOf(ask.pool))?.view.version ?? 0;
+    const asked = objectOf(env, ask.pool).assign({ ...ask, since });
+    const answer = await within(ASSIGN_LIMIT_MS, asked);
+    if (!answer) asked.then((late) => giveBack(env, ask, late)).catch(() => {}); // It may never come.
     if (!answer) throw new Error(`no answer within ${ASSIGN_LIMIT_MS} ms`);
     adopt(nameOf(ask.pool), answer.view);
     return answer.decision;
@@ -91,6 +99,18 @@ export async function assign(
     console.error(`pool ${nameOf(ask.pool)} could not be asked: ${error}`);
     return undefined;
   }
+}
+
+/** Whether a backend was failing, as its pool last said: a failure in a row, or a rest that is not over. */
+export function isFailing(pool: PoolName, backend: string): boolean {
+  return (known.get(nameOf(pool))?.view.health[backend]?.failures ?? 0) > 0;
+}
+
+/** A place that came too late to be used. */
+async function giveBack(env: Env, ask: Omit<PoolAsk, "since">, { decision }: PoolAnswer): Promise<void> {
+  if (decision.kind !== "placed") return;
+  const backend = decision.placements[0]!.decode;
+  await report(env, ask.pool, ask.attempt, { backend, kind: "left" }, true);
 }
 
 /** Tells a pool how an attempt goes; what is lost on the way ends with its slot's deadline. */

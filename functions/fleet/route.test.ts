@@ -60,7 +60,7 @@ function ask(content: string): Ask {
     salt: "acct_x",
     from,
     deadlineAt: Date.now() + 60_000,
-    ...promptOf(request),
+    ...promptOf(request, bound),
   };
 }
 

@@ -40,15 +40,16 @@ export type Placed =
   | { readonly kind: "impossible" };
 
 /** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
-export function promptOf({
-  model,
-  messages,
-}: ChatRequest): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
+export function promptOf(
+  { model, messages }: ChatRequest,
+  bound: Bound,
+): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
   const text = messages.map(({ role, content }) => `${role}\n${content}\n`).join("");
   return {
     prompt: hash53(text, hash53(model)).toString(36),
     blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
-    expectedPromptTokens: Math.ceil(text.length / CHARACTERS_A_TOKEN),
+    // Never more than is held: what is beyond the context is refused, and must not look like work.
+    expectedPromptTokens: Math.min(bound.maxInput, Math.ceil(text.length / CHARACTERS_A_TOKEN)),
   };
 }
 

@@ -49,11 +49,15 @@ export interface Snapshot {
 
 let current: Snapshot | undefined;
 let loading: Promise<Snapshot> | undefined;
+/** A reading that the platform cut with its request never ends: after this it counts no more. */
+let loadingSince = 0;
+const STALE_LOAD_MS = 5 * SECOND_MS;
 
 /** The snapshot to decide on. Rejects only when there is none yet and D1 cannot be read. */
 export async function snapshot(env: Env, waitUntil: (work: Promise<unknown>) => void): Promise<Snapshot> {
-  if (!current) return loading ?? refresh(env);
-  if (Date.now() - current.takenAt > MAX_AGE_MS && !loading) {
+  const isLoading = loading && Date.now() - loadingSince < STALE_LOAD_MS;
+  if (!current) return isLoading ? loading! : refresh(env);
+  if (Date.now() - current.takenAt > MAX_AGE_MS && !isLoading) {
     waitUntil(refresh(env).catch((error) => console.error(`the snapshot stays as it is: ${error}`)));
   }
   return current;
@@ -64,6 +68,7 @@ export async function refresh(env: Env): Promise<Snapshot> {
   // Not a reading that is under way: that one may have begun before the change.
   const reading = load(env);
   loading = reading;
+  loadingSince = Date.now();
   try {
     const read = await reading;
     if (!current || read.takenAt >= current.takenAt) current = read;

@@ -5,7 +5,7 @@
  * available = balance - held, never below zero; a request id settles at most once (its reservation's delete is
  * the check).
  */
-import { desc, eq, gt, sql } from "drizzle-orm";
+import { and, desc, eq, gt, lte, sql } from "drizzle-orm";
 import { type DrizzleSqliteDODatabase, drizzle } from "drizzle-orm/durable-sqlite";
 import type { AdmitQuery, Receipt, Settlement } from "../admission/holder.ts";
 import { MINUTE_MS } from "../clock.ts";
@@ -221,7 +221,8 @@ export class Ledger {
     this.#db
       .update(reservations)
       .set({ ...placement, counted: usage ?? ofSame })
-      .where(eq(reservations.requestId, requestId))
+      // What comes late from an attempt that was given up says nothing of the next.
+      .where(and(eq(reservations.requestId, requestId), lte(reservations.attempt, placement.attempt)))
       .run();
   }
 

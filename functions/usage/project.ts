@@ -10,6 +10,7 @@ import { z } from "zod";
 import { accountObject } from "../auth/accounts.ts";
 import { events, marks, rollups } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
+import { framesOf } from "../errors.ts";
 import { type AccountId, isAccountId } from "../ids.ts";
 import type { JournalRow } from "../objects/ledger.ts";
 import { merge } from "./histogram.ts";
@@ -81,7 +82,9 @@ export async function project(batch: MessageBatch<OutboxMessage>, env: Env): Pro
           await projectRows(env, account, rows);
           message.ack();
         } catch (error) {
-          console.error(`account ${account}: rows from ${rows[0]!.sequence} wait for another try: ${error}`);
+          console.error(
+            `account ${account}: rows from ${rows[0]!.sequence} wait for another try: ${error instanceof Error ? error.name : "error"}: ${framesOf(error)}`,
+          );
           message.retry();
         }
       }

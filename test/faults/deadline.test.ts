@@ -1,7 +1,16 @@
 /** A request that takes longer than its deadline: stopped at the backend, and billed by the table of endings. */
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { eventsOf, type Faulty, startFaulty } from "../support/faulty.ts";
-import { type Account, ask, audited, hello, newAccount, settled } from "../support/platform.ts";
+import { eventsOf, type Faulty, RawClient, startFaulty } from "../support/faulty.ts";
+import {
+  type Account,
+  ask,
+  audited,
+  hello,
+  newAccount,
+  sell,
+  settled,
+  startUpstream,
+} from "../support/platform.ts";
 
 let edge: Faulty;
 let account: Account;
@@ -41,3 +50,29 @@ it("before the first token, or in a whole answer, is a 504 and costs nothing", a
   }
   expect((await audited(edge.run, account.id)).accounts[0]).toMatchObject({ held: "0", findings: [] });
 });
+
+it.each(["causeway", "openai"] as const)(
+  "a client that stops reading is ended by the deadline and pays for what was generated (%s)",
+  async (kind) => {
+    // More than the sockets on the way can hold, and within what so many tokens may be.
+    const text = "x".repeat(128 * 1024);
+    const upstream = await startUpstream((call) => {
+      const flow = setInterval(() => call.token(text), 40);
+      call.left.then(() => clearInterval(flow));
+    });
+    const model = `unread-${kind}`;
+    await sell(edge.run, [upstream], model, kind);
+    const client = new RawClient(
+      edge.run.url,
+      account.key,
+      hello({ stream: true, model, max_tokens: 4_000 }),
+    );
+    const id = await client.id();
+    client.pause();
+    await (await upstream.call(0)).left;
+    const generation = await settled(edge.run, account.key, id, 15_000);
+    expect(generation.ending).toBe("deadline");
+    expect(BigInt(generation.cost_nanodollars)).toBeGreaterThan(0n);
+    client.leave();
+  },
+);

@@ -161,30 +161,55 @@ it("a backend that is drained finishes its streams and gets no new request", asy
   await admin(edge.run, "DELETE", "/backends/bknd_e");
 });
 
-it("a prompt that two backends died of goes to no third, and others are served on", async () => {
-  const doomed: Upstream[] = [];
-  const model = "doomed-model";
-  await admin(edge.run, "PUT", `/models/${model}`, { ...about, name: model });
+it.each([
+  ["slowly", 300],
+  ["at once", 0],
+])(
+  "a prompt that two backends died of (%s) goes to no third, and others are served on",
+  async (how, afterMs) => {
+    const doomed: Upstream[] = [];
+    const model = `doomed-${how.replace(" ", "-")}`;
+    await admin(edge.run, "PUT", `/models/${model}`, { ...about, name: model });
+    await admin(edge.run, "POST", "/prices", { model, input: "1", cached_input: "1", output: "1" });
+    const isDeadly = (call: Call) => call.body.messages[0].content.includes("deadly");
+    for (const id of ["bknd_x", "bknd_y", "bknd_z"]) {
+      const upstream = await startUpstream(async (call) => {
+        if (!isDeadly(call)) return call.finish();
+        if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
+        call.die();
+      });
+      doomed.push(upstream);
+      await register(edge.run, upstream, `${id}${afterMs}`, model);
+    }
+    const body = { model, messages: [{ role: "user", content: "a deadly prompt" }] };
+    for (let i = 0; i < 2; i++) {
+      const response = await ask(edge.run, account.key, hello(body));
+      expect(response.status).toBe(502);
+      expect(((await response.json()) as { error: { code: string } }).error.code).toBe("prompt_quarantined");
+      expect(doomed.flatMap((upstream) => upstream.calls).filter(isDeadly).length).toBe(2);
+    }
+    expect((await ask(edge.run, account.key, hello({ model }))).status).toBe(200);
+  },
+);
+
+it("one account's long prompt does not shut out another's short one", async () => {
+  const model = "shared-model";
+  await admin(edge.run, "PUT", `/models/${model}`, { ...about, name: model, context_length: 4_096 });
   await admin(edge.run, "POST", "/prices", { model, input: "1", cached_input: "1", output: "1" });
-  const isDeadly = (call: Call) => call.body.messages[0].content.includes("deadly");
-  for (const id of ["bknd_x", "bknd_y", "bknd_z"]) {
-    const upstream = await startUpstream(async (call) => {
-      if (!isDeadly(call)) return call.finish();
-      // It dies over the request, and not at its door.
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      call.die();
-    });
-    doomed.push(upstream);
-    await register(edge.run, upstream, id, model);
+  const upstream = await startUpstream(() => {});
+  await register(edge.run, upstream, "bknd_shared", model); // A cpu: two hundred prompt tokens a second are assumed.
+  const stop = new AbortController();
+  const long = { model, messages: [{ role: "user", content: "long ".repeat(120_000) }], max_tokens: 8 };
+  const held = ask(edge.run, account.key, hello(long), { signal: stop.signal }).catch(() => undefined);
+  await upstream.call(0);
+  upstream.behave = (call) => call.finish();
+  const other = await newAccount(edge.run, "1");
+  for (let i = 0; i < 5; i++) {
+    expect((await ask(edge.run, other.key, hello({ model, max_tokens: 8 }))).status).toBe(200);
   }
-  const body = { model, messages: [{ role: "user", content: "a deadly prompt" }] };
-  for (let i = 0; i < 2; i++) {
-    const response = await ask(edge.run, account.key, hello(body));
-    expect(response.status).toBe(502);
-    expect(((await response.json()) as { error: { code: string } }).error.code).toBe("prompt_quarantined");
-    expect(doomed.flatMap((upstream) => upstream.calls).filter(isDeadly).length).toBe(2);
-  }
-  expect((await ask(edge.run, account.key, hello({ model }))).status).toBe(200);
+  (await upstream.call(0)).finish();
+  stop.abort();
+  await held;
 });
 
 it("slots are leases: after all of it, nothing is in flight", async () => {

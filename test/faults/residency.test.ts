@@ -68,3 +68,16 @@ it("a key can narrow its account's residency and never widen it", async () => {
   expect(response.status).toBe(503);
   expect(((await response.json()) as { error: { code: string } }).error.code).toBe("no_backend_in_residency");
 });
+
+it("what an account is allowed anew counts at once, and a revoked key is a 401 however it was routed", async () => {
+  eu.behave = (call) => call.finish();
+  const account = await newAccount(edge.run, "1");
+  await admin(edge.run, "PATCH", `/accounts/${account.id}`, { residency: ["eu"] });
+  expect((await ask(edge.run, account.key, hello())).headers.get("x-causeway-region")).toBe("eu-west");
+  await admin(edge.run, "DELETE", "/backends/bknd_eu");
+  expect((await ask(edge.run, account.key, hello())).status).toBe(503);
+  await admin(edge.run, "PATCH", `/accounts/${account.id}`, { residency: null });
+  expect((await ask(edge.run, account.key, hello())).status).toBe(200);
+  await admin(edge.run, "DELETE", `/accounts/${account.id}/keys/${account.keyId}`);
+  expect((await ask(edge.run, account.key, hello())).status).toBe(401);
+});

@@ -61,6 +61,11 @@ export class RawClient {
     return (await this.sees(/x-request-id: (req_\w+)/i))[1];
   }
 
+  /** Stops reading: what the edge writes stays where it is. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
   leave(): void {
     this.#socket.destroy();
   }
