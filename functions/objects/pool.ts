@@ -5,7 +5,7 @@
  * and learns the rest from the backends' own gauges. Slots are leases: one that nobody ends goes at its deadline.
  */
 import { DurableObject } from "cloudflare:workers";
-import { begin, observe } from "../../router/health.ts";
+import { begin, OPEN_AFTER, observe } from "../../router/health.ts";
 import { type Decision, decide } from "../../router/place.ts";
 import { createPrefixIndex, forgetBackend, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
@@ -219,10 +219,23 @@ export class PoolObject extends DurableObject<Env> {
     if (this.#probing || old.length === 0) return;
     this.#probing = true;
     this.ctx.waitUntil(
-      this.#readAll(old).finally(() => {
+      this.#probeUntilKnown(old).finally(() => {
         this.#probing = false;
       }),
     );
+  }
+
+  /** One that does not answer is asked again at once, until that is certain enough for it to rest. */
+  async #probeUntilKnown(backends: readonly Backend[]): Promise<void> {
+    let asked = backends;
+    for (let round = 0; round < OPEN_AFTER && asked.length > 0; round++) {
+      await this.#readAll(asked);
+      asked = asked.filter((backend) => !this.#gauges.get(backend.id)?.up && !this.#isResting(backend.id));
+    }
+  }
+
+  #isResting(backend: string): boolean {
+    return (this.#fleet.health[backend]?.retryAtMs ?? 0) > Date.now();
   }
 
   async #readAll(backends: readonly Backend[]): Promise<void> {
