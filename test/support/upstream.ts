@@ -86,7 +86,7 @@ export class Call {
       id: this.headers["x-causeway-answer-id"] ?? "upstream",
       object: "chat.completion.chunk",
       created: Number(this.headers["x-causeway-answer-created"] ?? 0),
-      model: this.headers["x-causeway-answer-model"] ?? this.body["model"],
+      model: this.headers["x-causeway-answer-model"] ?? this.body.model,
       choices: [{ index: 0, delta, finish_reason: finishReason }],
     };
   }

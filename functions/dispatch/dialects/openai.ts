@@ -13,13 +13,12 @@ export const openai: Dialect = {
   reasoningTokens: [["completion_tokens_details", "reasoning_tokens"]],
   refusals: COMMON_REFUSALS,
   abort: { by: "closing" },
-  // There is no common health route; most list their models, and one that says it does not, or not to us, is there
-  // all the same.
+  // There is no common health route; most list their models, and one that says it does not is there all the same.
   health: {
     path: "/v1/models",
     bearer: true,
     limitMs: 5_000,
-    statuses: { 200: "up", 401: "up", 403: "up", 404: "up", 405: "up", 429: "up" },
+    statuses: { 200: "up", 404: "up", 405: "up" },
     proves: false,
   },
   metrics: null,
