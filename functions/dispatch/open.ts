@@ -21,7 +21,7 @@ import { isFailing } from "../fleet/pools.ts";
 import { isQuarantined, noteDeath } from "../fleet/quarantine.ts";
 import { mayRetry } from "../fleet/retries.ts";
 import { takePlace } from "../fleet/route.ts";
-import type { Backend } from "../fleet/snapshot.ts";
+import { type Backend, urlAt } from "../fleet/snapshot.ts";
 import { type AttemptId, attemptId } from "../ids.ts";
 import { dialects } from "./dialects/by-kind.ts";
 import type { Dialect, Meaning } from "./dialects/dialect.ts";
@@ -185,7 +185,7 @@ async function tryOne(
     // A simulated region is as far as it pretends.
     await after(run.view.regions.get(backend.region)?.simulatedDistanceMs ?? 0, signal);
     sentAt = Date.now();
-    const response = await fetch(`${backend.url.replace(/\/+$/, "")}/v1/chat/completions`, {
+    const response = await fetch(urlAt(backend, "/v1/chat/completions"), {
       method: "POST",
       headers: headersFor(run, backend, asked, dialect),
       body: JSON.stringify(requestBody(dialect, asked)),
@@ -203,7 +203,7 @@ async function tryOne(
       await response.body.cancel();
       return failed("The backend's answer was compressed, which it was asked not to be.");
     }
-    const base = { backend, attempt, openedAt: Date.now(), close: () => cut.abort() };
+    const base = { backend, attempt, close: () => cut.abort() };
     if (relayed) {
       // Our engine writes nothing before its first token: these headers are the token.
       const silence = () => run.stop.abort("silence");

@@ -1,6 +1,6 @@
 /** What a backend that keeps the attempt contract (engine/server/README.md) says of one attempt. */
 import { z } from "zod";
-import type { Backend } from "../fleet/snapshot.ts";
+import { type Backend, urlAt } from "../fleet/snapshot.ts";
 import type { AttemptId } from "../ids.ts";
 import type { Usage } from "../money.ts";
 import { type Bound, plausible } from "../usage/plausible.ts";
@@ -31,7 +31,7 @@ const shape = z.object({
 const MAX_REPORT_BYTES = 16_384;
 
 export function attemptUrl(backend: Backend, attempt: AttemptId): string {
-  return `${backend.url.replace(/\/+$/, "")}/causeway/v1/attempts/${attempt}`;
+  return urlAt(backend, `/causeway/v1/attempts/${attempt}`);
 }
 
 /** Asks for an attempt's count, or aborts it and asks. Undefined when there is none to be had now; never throws. */
@@ -61,7 +61,7 @@ export async function tellStop(backend: Backend, attempt: AttemptId, signal: Abo
   const abort = dialects[backend.kind].abort;
   if (abort.by !== "closing_and_posting") return;
   try {
-    const response = await fetch(`${backend.url.replace(/\/+$/, "")}${abort.path}`, {
+    const response = await fetch(urlAt(backend, abort.path), {
       method: "POST",
       headers: { authorization: `Bearer ${backend.secret}`, "content-type": "application/json" },
       body: JSON.stringify(abort.body(attempt)),

@@ -85,7 +85,6 @@ export type EngineEvent =
 export type Opened = {
   readonly backend: Backend;
   readonly attempt: AttemptId;
-  readonly openedAt: number;
   /** Ends its connection: a backend that is given up must not go on. */
   readonly close: () => void;
 } & (

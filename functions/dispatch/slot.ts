@@ -5,7 +5,7 @@ import { noteDeath } from "../fleet/quarantine.ts";
 import type { End, Run } from "./run.ts";
 
 /** Tells the pool how the present attempt goes; with its end its place is free. */
-export function tell(run: Run, outcome: Outcome, ended: boolean): void {
+export function tell(run: Run, outcome: Outcome | undefined, ended: boolean): void {
   const { slot } = run;
   if (!slot) return;
   if (ended) run.slot = undefined;
@@ -18,7 +18,5 @@ export function release(run: Run, { ending }: End): void {
   if (!slot) return;
   const backend = attempts.at(-1)?.backend;
   if (backend && ending === "backend_failed" && run.ttftMs !== null) noteDeath(run.ask, backend);
-  const outcome = backend && ending === "backend_failed" ? ({ backend, kind: "failed" } as const) : undefined;
-  run.slot = undefined;
-  run.waitUntil(report(run.env, slot.pool, slot.attempt, outcome, true));
+  tell(run, backend && ending === "backend_failed" ? { backend, kind: "failed" } : undefined, true);
 }

@@ -4,7 +4,7 @@
  */
 import { after, SECOND_MS } from "../clock.ts";
 import { dialects } from "../dispatch/dialects/by-kind.ts";
-import type { Backend, Region, Snapshot } from "./snapshot.ts";
+import { type Backend, type Region, type Snapshot, urlAt } from "./snapshot.ts";
 
 /** Where location hints of Durable Objects are, roughly: a large city of each. */
 const ZONES: Readonly<Record<string, readonly [latitude: number, longitude: number]>> = {
@@ -65,8 +65,10 @@ async function roundTripMs(backend: Backend, simulatedMs: number): Promise<numbe
   const startedAt = Date.now();
   try {
     await after(simulatedMs);
-    const url = backend.url.replace(/\/+$/, "") + dialects[backend.kind].health.path;
-    const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(LIMIT_MS) });
+    const response = await fetch(urlAt(backend, dialects[backend.kind].health.path), {
+      redirect: "manual",
+      signal: AbortSignal.timeout(LIMIT_MS),
+    });
     await response.body?.cancel();
     return Date.now() - startedAt;
   } catch {

@@ -4,7 +4,7 @@ import { beginningOf } from "../dispatch/read.ts";
 import type { Load } from "./load.ts";
 import { MAX_METRICS_BYTES, readSignals } from "./metrics.ts";
 import { readHealth } from "./probe.ts";
-import type { Backend } from "./snapshot.ts";
+import { type Backend, urlAt } from "./snapshot.ts";
 
 export interface Gauges {
   readonly atMs: number;
@@ -55,7 +55,7 @@ async function ask(
   maxBytes: number,
 ): Promise<{ status: number; text: string } | undefined> {
   try {
-    const response = await fetch(backend.url.replace(/\/+$/, "") + path, {
+    const response = await fetch(urlAt(backend, path), {
       headers: bearer ? { authorization: `Bearer ${backend.secret}` } : {},
       redirect: "manual",
       signal: AbortSignal.timeout(limitMs),

@@ -11,7 +11,7 @@ import type { Env } from "../env.ts";
 import type { AttemptId } from "../ids.ts";
 import type { PoolAnswer, PoolAsk, PoolName, PoolObject, PoolView } from "../objects/pool.ts";
 import { backendView, type Load } from "./load.ts";
-import type { Snapshot } from "./snapshot.ts";
+import { backendsOf, type Snapshot } from "./snapshot.ts";
 
 const MAX_AGE_MS = 1 * SECOND_MS;
 /** A pool answers in milliseconds or is not asked: the fallback needs nobody. */
@@ -48,9 +48,9 @@ export function fleetView(
     Object.assign(loads, mine.loads);
     Object.assign(health, mine.health);
   }
-  const backends = [...view.backends.values()]
-    .filter((backend) => backend.model === model)
-    .map((backend) => backendView(backend, distanceMs(backend.region), loads[backend.id]));
+  const backends = backendsOf(view, model).map((backend) =>
+    backendView(backend, distanceMs(backend.region), loads[backend.id]),
+  );
   return { version, backends, health, loadAgeMs, prefixes, sessions };
 }
 
@@ -63,7 +63,7 @@ export async function refreshViews(
 ): Promise<void> {
   const now = Date.now();
   const old = poolsOf(view, model).filter(
-    (pool) => now - (known.get(nameOf(pool))?.takenAt ?? 0) > maxAgeMs || maxAgeMs === 0,
+    (pool) => now - (known.get(nameOf(pool))?.takenAt ?? 0) >= maxAgeMs,
   );
   await Promise.all(
     old.map(async (pool) => {
@@ -156,8 +156,8 @@ function adopt(name: string, view: PoolView): void {
 }
 
 function poolsOf(view: Snapshot, model: string): PoolName[] {
-  const backends = [...view.backends.values()].filter((backend) => backend.model === model);
-  return [...new Set(backends.map((backend) => backend.region))].map((region) => ({ region, model }));
+  const regions = new Set(backendsOf(view, model).map((backend) => backend.region));
+  return [...regions].map((region) => ({ region, model }));
 }
 
 const nameOf = ({ region, model }: PoolName): string => `${region}/${model}`;

@@ -16,7 +16,7 @@ import type { Bound } from "../usage/plausible.ts";
 import { distanceTo, measure } from "./distance.ts";
 import { assign, fleetView, refreshViews } from "./pools.ts";
 import { regionsIn } from "./residency.ts";
-import type { Backend, Snapshot } from "./snapshot.ts";
+import { type Backend, backendsOf, type Snapshot } from "./snapshot.ts";
 
 const CHARACTERS_A_TOKEN = 4;
 
@@ -55,11 +55,10 @@ export function promptOf(
 
 /** Reads anew what is old of pools and distances: beside the request that finds it so, never in its way. */
 export async function refreshFleet(env: Env, view: Snapshot, model: string): Promise<void> {
-  const backends = [...view.backends.values()].filter((backend) => backend.model === model);
-  await Promise.all([refreshViews(env, view, model), measure(view, backends)]);
+  await Promise.all([refreshViews(env, view, model), measure(view, backendsOf(view, model))]);
 }
 
-/** Where this isolate believes the request will go: what the admission is told. Undefined: nowhere now. */
+/** Where this isolate believes the request will go: what the admission is told, or why nowhere. */
 export function predict(view: Snapshot, ask: Ask, residency: readonly string[] | undefined, nowMs: number) {
   const decision = decide(requestOf(view, ask, residency, [], nowMs), fleetOf(view, ask), nowMs, Math.random);
   return decision.kind === "placed" ? placed(view, decision.placements[0]!) : decision;

@@ -83,6 +83,16 @@ export function priceOf(view: Snapshot, model: string, now: number): PriceVersio
   return view.prices.get(model)?.findLast((version) => version.effectiveAt <= now);
 }
 
+/** An address at a backend; operators end base addresses with a slash or without. */
+export function urlAt(backend: Pick<Backend, "url">, path: string): string {
+  return backend.url.replace(/\/+$/, "") + path;
+}
+
+/** The backends that serve a model. */
+export function backendsOf(view: Snapshot, model: string): Backend[] {
+  return [...view.backends.values()].filter((backend) => backend.model === model);
+}
+
 /** Backends alone, read now: for an alarm, which has no snapshot. */
 export async function loadBackends(env: Env): Promise<Map<string, Backend>> {
   return usable(env, await drizzle(env.DB).select().from(backends).all());

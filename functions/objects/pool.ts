@@ -9,12 +9,13 @@ import { begin, OPEN_AFTER, observe } from "../../router/health.ts";
 import { type Decision, decide } from "../../router/place.ts";
 import { createPrefixIndex, forgetBackend, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
+import { isResting } from "../../router/standing.ts";
 import type { FleetView, Health, Outcome, RouteRequest } from "../../router/types.ts";
 import { SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
 import { type Gauges, readGauges } from "../fleet/gauges.ts";
 import { backendView, type Load } from "../fleet/load.ts";
-import { type Backend, type Snapshot, snapshot } from "../fleet/snapshot.ts";
+import { type Backend, backendsOf, type Snapshot, snapshot } from "../fleet/snapshot.ts";
 import type { AttemptId } from "../ids.ts";
 
 export interface PoolName {
@@ -230,12 +231,9 @@ export class PoolObject extends DurableObject<Env> {
     let asked = backends;
     for (let round = 0; round < OPEN_AFTER && asked.length > 0; round++) {
       await this.#readAll(asked);
-      asked = asked.filter((backend) => !this.#gauges.get(backend.id)?.up && !this.#isResting(backend.id));
+      const now = Date.now();
+      asked = asked.filter(({ id }) => !this.#gauges.get(id)?.up && !isResting(this.#fleet.health[id], now));
     }
-  }
-
-  #isResting(backend: string): boolean {
-    return (this.#fleet.health[backend]?.retryAtMs ?? 0) > Date.now();
   }
 
   async #readAll(backends: readonly Backend[]): Promise<void> {
@@ -244,8 +242,7 @@ export class PoolObject extends DurableObject<Env> {
         backends.slice(i, i + PROBES_AT_ONCE).map(async (backend) => {
           const before = this.#gauges.get(backend.id);
           const gauges = await readGauges(backend);
-          const placed = [...this.#slots.values()].filter((slot) => slot.backend === backend.id).length;
-          this.#gauges.set(backend.id, { ...gauges, placed });
+          this.#gauges.set(backend.id, { ...gauges, placed: this.#load(backend.id).placed });
           this.#heard(backend.id, gauges);
           if (
             before?.bootId !== undefined &&
@@ -262,7 +259,5 @@ export class PoolObject extends DurableObject<Env> {
 }
 
 function membersOf(view: Snapshot, { region, model }: PoolName): Backend[] {
-  return [...view.backends.values()].filter(
-    (backend) => backend.region === region && backend.model === model,
-  );
+  return backendsOf(view, model).filter((backend) => backend.region === region);
 }
