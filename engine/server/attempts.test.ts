@@ -23,7 +23,7 @@ function forget() {
 
 describe("an ended attempt", () => {
   it("is remembered for 30 minutes and then forgotten", () => {
-    attempts.end(run("a"), { state: "done", finishReason: "stop" });
+    attempts.end(run("a"), { state: "done", finishReasons: ["stop"] });
     nowMs += retentionMs - 1;
     forget();
     expect(attempts.report("a").state).toBe("done");
@@ -33,7 +33,7 @@ describe("an ended attempt", () => {
   });
 
   it("is remembered for as long past its deadline", () => {
-    attempts.end(run("a", nowMs + 3_600_000), { state: "done", finishReason: "stop" });
+    attempts.end(run("a", nowMs + 3_600_000), { state: "done", finishReasons: ["stop"] });
     nowMs += 3_600_000 + retentionMs - 1;
     forget();
     expect(attempts.report("a").state).toBe("done");
@@ -41,7 +41,7 @@ describe("an ended attempt", () => {
 
   it("is forgotten before younger ones when there are too many", () => {
     for (let i = 0; i < maxEndedAttempts; i++)
-      attempts.end(run(`a.${i}`), { state: "done", finishReason: "stop" });
+      attempts.end(run(`a.${i}`), { state: "done", finishReasons: ["stop"] });
     forget();
     expect(attempts.report("a.0").state).toBe("unknown");
     expect(attempts.report("a.1").state).toBe("done");
@@ -49,7 +49,7 @@ describe("an ended attempt", () => {
 
   it("cannot end again or change", () => {
     const attempt = run("a");
-    attempts.end(attempt, { state: "done", finishReason: "length" });
+    attempts.end(attempt, { state: "done", finishReasons: ["length"] });
     expect(() => attempts.end(attempt, { state: "failed", error: aborted })).toThrow("ends once");
     expect(attempts.abort("a", aborted)).toMatchObject({
       state: "done",
@@ -81,7 +81,7 @@ describe("a wait for the end", () => {
     attempts.waitForEnd("a", answer);
     attempt.completionTokens = 5;
     expect(answer).not.toHaveBeenCalled();
-    attempts.end(attempt, { state: "done", finishReason: "stop" });
+    attempts.end(attempt, { state: "done", finishReasons: ["stop"] });
     expect(answer).toHaveBeenCalledExactlyOnceWith(
       expect.objectContaining({ state: "done", completion_tokens: 5 }),
     );
@@ -103,7 +103,7 @@ describe("a wait for the end", () => {
     const attempt = run("a");
     vi.advanceTimersByTime(10 * arrivalPatienceMs);
     expect(answer).not.toHaveBeenCalled();
-    attempts.end(attempt, { state: "done", finishReason: "stop" });
+    attempts.end(attempt, { state: "done", finishReasons: ["stop"] });
     expect(answer).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ state: "done" }));
   });
 
@@ -113,7 +113,7 @@ describe("a wait for the end", () => {
     const cancel = attempts.waitForEnd("b", answer);
     const attempt = run("b");
     cancel();
-    attempts.end(attempt, { state: "done", finishReason: "stop" });
+    attempts.end(attempt, { state: "done", finishReasons: ["stop"] });
     vi.advanceTimersByTime(2 * arrivalPatienceMs);
     expect(answer).not.toHaveBeenCalled();
     expect(attempt.whenEnded.size).toBe(0);

@@ -18,7 +18,10 @@ export interface AttemptReport {
   readonly prompt_tokens: number;
   readonly cached_tokens: number;
   readonly completion_tokens: number;
+  /** Choice 0's. */
   readonly finish_reason: FinishReason | null;
+  /** Each choice's, in their order. */
+  readonly finish_reasons: readonly FinishReason[] | null;
   readonly boot_id: string;
   readonly model: string | null;
   readonly error: AttemptProblem | null;
@@ -33,7 +36,7 @@ export const arrivalPatienceMs = 5_000;
 
 type Status =
   | { readonly state: "queued" | "running" }
-  | { readonly state: "done"; readonly finishReason: FinishReason }
+  | { readonly state: "done"; readonly finishReasons: readonly FinishReason[] }
   | { readonly state: "aborted" | "failed"; readonly error: AttemptProblem };
 
 export class Attempt {
@@ -132,7 +135,8 @@ export class Attempts {
       prompt_tokens: attempt?.promptTokens ?? 0,
       cached_tokens: attempt?.cachedTokens ?? 0,
       completion_tokens: attempt?.completionTokens ?? 0,
-      finish_reason: status?.state === "done" ? status.finishReason : null,
+      finish_reason: status?.state === "done" ? (status.finishReasons[0] ?? null) : null,
+      finish_reasons: status?.state === "done" ? status.finishReasons : null,
       boot_id: this.bootId,
       model: this.model,
       error: status?.state === "aborted" || status?.state === "failed" ? status.error : null,

@@ -72,8 +72,9 @@ export class Generation {
   onFinished({ index }: Choice, deltas: readonly Delta[], reason: FinishReason): void {
     this.#metrics.end(reason);
     this.#reasons[index] = reason;
-    const whole = !this.#reasons.includes(undefined);
-    if (whole) this.#attempts.end(this.#attempt, { state: "done", finishReason: this.#reasons[0]! });
+    const reasons = this.#reasons.filter((each) => each !== undefined);
+    const whole = reasons.length === this.#reasons.length;
+    if (whole) this.#attempts.end(this.#attempt, { state: "done", finishReasons: reasons });
     this.#answer.finish(index, deltas, reason);
     if (whole) this.#answer.end(this.#attempt);
   }

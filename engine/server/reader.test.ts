@@ -47,7 +47,7 @@ describe("a client that does not read", () => {
 
   it("has a minute to read the rest after the attempt's end", () => {
     const { response, attempts, attempt } = setUp();
-    attempts.end(attempt, { state: "done", finishReason: "stop" });
+    attempts.end(attempt, { state: "done", finishReasons: ["stop"] });
     vi.advanceTimersByTime(lastReadMs - 1);
     expect(response.destroy).not.toHaveBeenCalled();
     vi.advanceTimersByTime(1);
@@ -57,7 +57,7 @@ describe("a client that does not read", () => {
 
 it("a client that has read all leaves no timer behind", () => {
   const { response, attempts, attempt } = setUp();
-  attempts.end(attempt, { state: "done", finishReason: "stop" });
+  attempts.end(attempt, { state: "done", finishReasons: ["stop"] });
   response.emit("close");
   expect(vi.getTimerCount()).toBe(0);
 });

@@ -400,7 +400,11 @@ describe("a stream", () => {
     const messages = [{ role: "user", content: "What is the weather in Rome?" }];
     const { reader, first } = await started("tools.1", { messages, tools }, { "x-causeway-tail": "edge" });
     const text = first + (await rest(reader));
-    expect(await report("tools.1")).toMatchObject({ state: "done", finish_reason: "tool_calls" });
+    expect(await report("tools.1")).toMatchObject({
+      state: "done",
+      finish_reason: "tool_calls",
+      finish_reasons: ["tool_calls"],
+    });
     const deltas = text
       .split("\n\n")
       .filter((event) => event && event !== ": at work")

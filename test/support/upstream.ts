@@ -12,6 +12,7 @@ export interface Report {
   cached_tokens: unknown;
   completion_tokens: unknown;
   finish_reason: string | null;
+  finish_reasons?: readonly string[];
 }
 
 /** One request to the backend, driven by the test. */
@@ -19,6 +20,7 @@ export class Call {
   readonly body: {
     messages: { role: string; content: string }[];
     max_tokens: number;
+    n?: number;
     stream: boolean;
   } & Record<string, unknown>;
   readonly headers: IncomingMessage["headers"];
@@ -115,6 +117,7 @@ export class Call {
   end(state = "done", reason: string | null = null): void {
     this.report.state = state;
     this.report.finish_reason = reason;
+    this.report.finish_reasons ??= reason === null ? [] : new Array(this.body.n ?? 1).fill(reason);
     this.#response.end();
     this.#settle();
   }
