@@ -14,6 +14,7 @@ import { admitWithin } from "./admission/within.ts";
 import type { AppEnv } from "./app.ts";
 import { accountObject } from "./auth/accounts.ts";
 import { SECOND_MS } from "./clock.ts";
+import { nobodyServes } from "./dispatch/dialects/serves.ts";
 import { limitHeaders } from "./dispatch/headers.ts";
 import { open } from "./dispatch/open.ts";
 import type { Run } from "./dispatch/run.ts";
@@ -23,7 +24,7 @@ import { whole } from "./dispatch/whole.ts";
 import { notFound, Refusal } from "./errors.ts";
 import { count } from "./fleet/retries.ts";
 import { type Ask, explained, promptOf, refreshFleet } from "./fleet/route.ts";
-import { priceOf, snapshot } from "./fleet/snapshot.ts";
+import { backendsOf, priceOf, snapshot } from "./fleet/snapshot.ts";
 import { answerId } from "./ids.ts";
 import { readJson } from "./surfaces/openai/body.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
@@ -49,9 +50,11 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     throw new Refusal(
       notFound(`No model '${request.model}'. GET /v1/models lists them.`, "model_not_found", "model"),
     );
+  const unserved = nobodyServes(backendsOf(view, model.id), request);
+  if (unserved) return errorResponse(unserved);
   const bound = {
-    maxInput: inputBound(request.messages, model.contextLength),
-    maxOutput: outputBound(request.maxTokens, model.defaultMaxOutputTokens, model.contextLength),
+    maxInput: inputBound(request, model.contextLength),
+    maxOutput: outputBound(request, model.defaultMaxOutputTokens, model.contextLength),
   };
 
   // Routed on what this isolate knows, before the admission's round trip, which carries the first placement.

@@ -36,7 +36,7 @@ export async function settle(run: Run, end: End): Promise<Nanodollars> {
         leaseId: run.admitted.leaseId,
         epoch: run.admitted.epoch,
         ending: end.ending,
-        finishReason: end.finishReason,
+        finishReason: end.finishReasons[0] ?? null,
         usage: end.usage,
         backend: last?.backend ?? run.predicted.id,
         region: last?.region ?? run.predicted.region,

@@ -1,42 +1,39 @@
-/** The reading path: events to chunks, for backends that cannot be relayed, and to one text for whole answers. */
-import { utf8Length } from "../admission/bound.ts";
+/** The reading path: events to chunks, for backends that cannot be relayed, and to messages for whole answers. */
+import { outputOfEach, utf8Length } from "../admission/bound.ts";
 import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
-import { reasoningChunk, roleChunk, textChunk } from "../surfaces/openai/encode.ts";
+import { deltaChunk, type Message, roleChunk } from "../surfaces/openai/encode.ts";
+import { promptText } from "../surfaces/openai/messages.ts";
 import { countByBytes, learnRatio } from "../usage/count.ts";
 import { plausible } from "../usage/plausible.ts";
 import { stopped } from "./ending.ts";
 import { askReport, tellStop } from "./report.ts";
-import type { End, EngineEvent, Opened, Run } from "./run.ts";
+import type { Delta, End, EngineEvent, FinishReason, Opened, Run } from "./run.ts";
 import type { Wire } from "./wire.ts";
 
 const KEEP_ALIVE = ": the backend is at work\n\n";
 const KEEP_ALIVE_MS = 1 * SECOND_MS;
 const CHECKPOINT_MS = 10 * SECOND_MS;
 const ASK_MS = 2 * SECOND_MS;
-/** Text and reasoning of the chunk that brought it. */
-const MAX_DELTAS_A_COUNT = 2;
 
-export type Collected = End & { readonly text: string; readonly reasoning: string };
+export type Collected = End & { readonly messages: readonly Message[] };
 
 type Events = Extract<Opened, { kind: "events" }>;
 
 /** Streams events to the client. */
 export async function forward(run: Run, wire: Wire, opened: Events): Promise<End> {
   const tally = new Tally(run, opened);
-  let present = await wire.write(roleChunk(run.answer));
+  let present = await wire.write(choicesOf(run, (choice) => roleChunk(run.answer, choice)).join(""));
   const end = await drain(opened.events, async (event) => {
     if (event === undefined) present = await wire.write(KEEP_ALIVE);
     else {
       tally.take(event);
-      if (event.type === "delta" && event.reasoning)
-        present = await wire.write(reasoningChunk(run.answer, event.reasoning));
-      if (event.type === "delta" && event.text) present = await wire.write(textChunk(run.answer, event.text));
+      if (event.type === "delta") present = await wire.write(deltaChunk(run.answer, event));
     }
     tally.checkpoint();
     return present;
   });
-  if (end === "finished" && tally.finishReason) return tally.finished();
+  if (end === "finished" && tally.isComplete) return tally.finished();
   if (!present) run.stop.abort("client_left");
   return stopped(run, await tally.count());
 }
@@ -44,22 +41,43 @@ export async function forward(run: Run, wire: Wire, opened: Events): Promise<End
 /** Collects a whole answer. One that failed delivered nothing, and costs nothing. */
 export async function collect(run: Run, opened: Events): Promise<Collected> {
   const tally = new Tally(run, opened);
-  let text = "";
-  let reasoning = "";
+  const messages = choicesOf(run, () => new Collecting());
   const end = await drain(opened.events, async (event) => {
     if (event) tally.take(event);
-    if (event?.type === "delta") {
-      text += event.text ?? "";
-      reasoning += event.reasoning ?? "";
-    }
+    if (event?.type === "delta") messages[event.choice]?.take(event);
     tally.checkpoint();
     return true;
   });
-  if (end === "finished" && tally.finishReason) return { ...(await tally.finished()), text, reasoning };
+  if (end === "finished" && tally.isComplete)
+    return { ...(await tally.finished()), messages: messages.map((message) => message.done()) };
   const count = await tally.count(); // Ends the attempt at the backend.
   // A failure delivered nothing and costs nothing; who leaves pays for what was generated.
   const usage = run.stop.signal.reason === "client_left" ? count : NO_USAGE;
-  return { ...stopped(run, usage), text: "", reasoning: "" };
+  return { ...stopped(run, usage), messages: [] };
+}
+
+function choicesOf<T>(run: Run, make: (choice: number) => T): T[] {
+  return Array.from({ length: run.request.n }, (_, choice) => make(choice));
+}
+
+/** One choice's deltas, put together again. */
+class Collecting {
+  #text = "";
+  #reasoning = "";
+  readonly #calls: { id: string; name: string; arguments: string }[] = [];
+
+  take({ text = "", reasoning = "", tool }: Delta): void {
+    this.#text += text;
+    this.#reasoning += reasoning;
+    if (!tool) return;
+    const call = this.#calls[tool.index];
+    if (call) call.arguments += tool.arguments;
+    else this.#calls[tool.index] = { id: tool.id ?? "", name: tool.name ?? "", arguments: tool.arguments };
+  }
+
+  done(): Message {
+    return { text: this.#text, reasoning: this.#reasoning, calls: this.#calls };
+  }
 }
 
 /** Hands each event to `take`, and undefined for each second without one, until the end or until it says stop. */
@@ -77,36 +95,68 @@ async function drain(
   }
 }
 
+/** What is known of one choice. */
+interface Counted {
+  reason: FinishReason | undefined;
+  /** Its own running count, where the backend gives one. */
+  running: Usage | undefined;
+  /** Deltas that no count covers: one that stopped coming, or became absurd, is not the last word. */
+  uncovered: number;
+}
+
 /** Counts one answer: what the backend says where that is plausible, else the edge's own count. */
 class Tally {
   readonly #run: Run;
   readonly #opened: Events;
   readonly #promptBytes: number;
+  readonly #choices: Counted[];
   #outputBytes = 0;
+  /** The backend's last plausible count of all choices together. */
   #claimed: Usage | undefined;
-  /** Since then this many deltas came: a count that stopped coming, or became absurd, is not the last word. */
-  #deltasSince = 0;
   #checkpointAt = Date.now() + CHECKPOINT_MS;
-  finishReason: string | undefined;
 
   constructor(run: Run, opened: Events) {
     this.#run = run;
     this.#opened = opened;
-    this.#promptBytes = run.request.messages.reduce((sum, message) => sum + utf8Length(message.content), 0);
+    this.#promptBytes = utf8Length(promptText(run.request));
+    this.#choices = choicesOf(run, () => ({ reason: undefined, running: undefined, uncovered: 0 }));
   }
 
   take(event: EngineEvent): void {
     if (event.type === "delta") {
-      this.#outputBytes += utf8Length(event.text ?? "") + utf8Length(event.reasoning ?? "");
-      this.#deltasSince += 1;
-    } else if (event.type === "finish") this.finishReason ??= event.reason;
+      const { text = "", reasoning = "", tool } = event;
+      const called = (tool?.name ?? "") + (tool?.arguments ?? "");
+      this.#outputBytes += utf8Length(text) + utf8Length(reasoning) + utf8Length(called);
+      this.#choices[event.choice]!.uncovered += 1;
+    } else if (event.type === "finish") this.#choices[event.choice]!.reason ??= event.reason;
     else if (event.type === "usage") {
       // Running counts and repetitions: the last plausible one counts, once.
-      const claimed = plausible(event.claimed, this.#run.bound);
-      if (!claimed) return;
-      this.#claimed = claimed;
-      this.#deltasSince = 0;
+      const { bound, request } = this.#run;
+      const maxOutput = event.choice === undefined ? bound.maxOutput : outputOfEach(bound, request);
+      const claimed = plausible(event.claimed, { ...bound, maxOutput });
+      if (claimed) this.#count(claimed, event.choice, event.covers);
     }
+  }
+
+  /** A count of one choice is a part of the answer's; the prompt is in each, and is one. */
+  #count(claimed: Usage, choice: number | undefined, covers: number): void {
+    if (choice === undefined) {
+      this.#claimed = claimed;
+      for (const each of this.#choices) each.uncovered = -covers;
+      return;
+    }
+    const counted = this.#choices[choice];
+    if (!counted) return;
+    counted.running = claimed;
+    counted.uncovered = -covers;
+    const sum = (of: "output" | "reasoning") =>
+      this.#choices.reduce((all, { running }) => all + (running?.[of] ?? 0), 0);
+    this.#claimed = { ...claimed, output: sum("output"), reasoning: sum("reasoning") };
+  }
+
+  /** Whether every choice has its finish. */
+  get isComplete(): boolean {
+    return this.#choices.every(({ reason }) => reason !== undefined);
   }
 
   async finished(): Promise<End> {
@@ -114,7 +164,7 @@ class Tally {
     if (usage.source === "backend") {
       learnRatio(this.#opened.backend.id, usage, this.#promptBytes, this.#outputBytes);
     }
-    return { ending: "finished", usage, finishReason: this.finishReason ?? null };
+    return { ending: "finished", usage, finishReasons: this.#choices.flatMap(({ reason }) => reason ?? []) };
   }
 
   /** The count of an answer that did not finish; tells the backend to stop. */
@@ -147,9 +197,9 @@ class Tally {
     return (await askReport(backend, attempt, this.#run.bound, AbortSignal.timeout(ASK_MS), how))?.usage;
   }
 
-  /** The backend's last plausible count. The text that a count comes with may stand after it: one delta each. */
+  /** The backend's last plausible count, where it covers all that came. */
   #backends(): Usage | undefined {
-    return this.#deltasSince <= MAX_DELTAS_A_COUNT ? this.#claimed : undefined;
+    return this.#choices.every(({ uncovered }) => uncovered <= 0) ? this.#claimed : undefined;
   }
 
   /** By bytes; the prompt as the backend counted it, where it did before its counts stopped or became absurd. */

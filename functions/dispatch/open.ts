@@ -4,6 +4,7 @@
  */
 
 import type { Outcome } from "../../router/types.ts";
+import { outputOfEach } from "../admission/bound.ts";
 import type { AttemptRecord } from "../admission/holder.ts";
 import { after } from "../clock.ts";
 import {
@@ -177,7 +178,7 @@ async function tryOne(
     const asked: Asked = {
       request,
       servedAs: backend.servedAs,
-      maxOutput: bound.maxOutput,
+      maxOutput: outputOfEach(bound, request),
       salt: await cacheSalt(admitted.account),
       attempt,
       relayed,
@@ -222,7 +223,7 @@ async function tryOne(
       idleMs: Number(run.env.IDLE_MS),
       maxBytes: run.bound.maxOutput * MAX_BYTES_A_TOKEN + MAX_BYTES_BESIDE,
     };
-    const events = readEvents(response.body, limits, dialect);
+    const events = readEvents(response.body, limits, dialect, request.n);
     const first = await untilToken(events);
     if ("type" in first) {
       cut.abort();

@@ -12,7 +12,7 @@ const chunk = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: 
 const FINISH = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n';
 const USAGE = 'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n';
 const DONE = "data: [DONE]\n\n";
-const text = (said: string): EngineEvent => ({ type: "delta", text: said });
+const text = (said: string): EngineEvent => ({ type: "delta", choice: 0, text: said });
 const failed = (message: string): EngineEvent => ({ type: "error", message });
 
 type Last = "ends" | "is cut" | "hangs";
@@ -44,7 +44,7 @@ function bodyOf(pieces: Iterable<string | Uint8Array>, last: Last) {
 async function read(pieces: Iterable<string | Uint8Array>, last: Last = "ends", limits = generous) {
   const { body, seen } = bodyOf(pieces, last);
   const events: EngineEvent[] = [];
-  for await (const event of readEvents(body, limits, dialects.vllm)) events.push(event);
+  for await (const event of readEvents(body, limits, dialects.vllm, 1)) events.push(event);
   return { events, seen };
 }
 
@@ -146,7 +146,7 @@ describe("the reading path does not mind", () => {
     for (const end of ["\n", "\r\n", "\r"]) {
       const sent = (chunk("a") + chunk("b") + FINISH + DONE).replaceAll("\n", end);
       const { events } = await read(Array.from(encoder.encode(sent), (byte) => new Uint8Array([byte])));
-      expect(events).toEqual([text("a"), text("b"), { type: "finish", reason: "stop" }]);
+      expect(events).toEqual([text("a"), text("b"), { type: "finish", choice: 0, reason: "stop" }]);
     }
   });
 
@@ -159,13 +159,17 @@ describe("the reading path does not mind", () => {
   it("reasoning under both names at once: it comes once", async () => {
     const delta = { reasoning: "hm", reasoning_content: "hm", content: "so" };
     const { events } = await read([`data: ${JSON.stringify({ choices: [{ delta }] })}\n\n`]);
-    expect(events).toEqual([{ type: "delta", reasoning: "hm" }, text("so")]);
+    expect(events).toEqual([{ type: "delta", choice: 0, reasoning: "hm" }, text("so")]);
   });
 });
 
 describe("an answer whose finish and count are out is complete", () => {
   const soon = { ...generous, idleMs: 50 };
-  const said = [text("a"), { type: "finish", reason: "stop" }, expect.objectContaining({ type: "usage" })];
+  const said = [
+    text("a"),
+    { type: "finish", choice: 0, reason: "stop" },
+    expect.objectContaining({ type: "usage" }),
+  ];
 
   it.each<Last>(["ends", "is cut", "hangs"])("without [DONE], when the connection %s", async (last) => {
     expect((await read([chunk("a"), FINISH, USAGE], last, soon)).events).toEqual(said);
@@ -203,7 +207,7 @@ describe("a backend without tokens is not alive", () => {
   ])("%s do not keep it so", async (_, beat) => {
     const events: EngineEvent[] = [];
     const body = (ReadableStream as any).from(paced(beating(beat))) as ReadableStream<Uint8Array>;
-    for await (const event of readEvents(body, { ...generous, idleMs: 100 }, dialects.vllm))
+    for await (const event of readEvents(body, { ...generous, idleMs: 100 }, dialects.vllm, 1))
       events.push(event);
     expect(events[0]?.type).toBe("delta");
     expect(events.at(-1)).toEqual({ ...failed("the backend sent no token for too long"), late: true });

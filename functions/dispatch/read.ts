@@ -5,7 +5,7 @@
 import { createParser } from "eventsource-parser";
 import { SECOND_MS, within } from "../clock.ts";
 import type { Dialect } from "./dialects/dialect.ts";
-import { END_OF_STREAM, errorOf, eventsOf } from "./dialects/events.ts";
+import { END_OF_STREAM, Events, errorOf } from "./dialects/events.ts";
 import type { EngineEvent } from "./run.ts";
 
 /** One event (a line, or the lines of it), in characters; a longer one is refused. */
@@ -22,13 +22,15 @@ export interface ReadLimits {
   readonly maxBytes: number;
 }
 
-/** Yields events until the stream's end. What goes wrong is an error event, the last one: it never throws. */
+/** Yields events of so many choices until the stream's end. What goes wrong is an error event, the last one: it never throws. */
 export async function* readEvents(
   body: ReadableStream<Uint8Array>,
   limits: ReadLimits,
   dialect: Dialect,
+  choices: number,
 ): AsyncGenerator<EngineEvent> {
   const queue: EngineEvent[] = [];
+  const events = new Events(dialect, choices);
   let ended = false;
   const parser = createParser({
     maxBufferSize: MAX_EVENT,
@@ -38,7 +40,7 @@ export async function* readEvents(
       // Another name than the default belongs to something that this dialect does not know.
       else if (event !== undefined && event !== "message") return;
       else if (data === END_OF_STREAM) ended = true;
-      else queue.push(...eventsOf(dialect, data));
+      else queue.push(...events.of(data));
     },
     onError: ({ type }) => {
       if (type === "max-buffer-size-exceeded") queue.push(failed("the backend sent a line without end"));
@@ -48,9 +50,8 @@ export async function* readEvents(
   const decoder = new TextDecoder();
   let bytes = 0;
   let deadline = Date.now() + limits.firstMs;
-  let finished = false;
   let counted = false;
-  const complete = () => finished && counted;
+  const complete = () => events.areFinished && counted;
   try {
     while (!ended) {
       const read = await within(deadline - Date.now(), reader.read());
@@ -64,7 +65,6 @@ export async function* readEvents(
       parser.feed(decoder.decode(read.value, { stream: true }));
       for (const event of queue.splice(0)) {
         if (event.type === "delta") deadline = Date.now() + limits.idleMs;
-        finished ||= event.type === "finish";
         counted ||= event.type === "usage";
         yield event;
         if (event.type === "error") return;

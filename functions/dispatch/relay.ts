@@ -6,7 +6,7 @@ import { SECOND_MS, within } from "../clock.ts";
 import { NO_USAGE } from "../money.ts";
 import { stopped } from "./ending.ts";
 import { type AttemptReport, askReport } from "./report.ts";
-import type { End, Opened, Run } from "./run.ts";
+import { type End, FINISH_REASONS, type FinishReason, type Opened, type Run } from "./run.ts";
 import type { Wire } from "./wire.ts";
 
 const ASK_MS = 2 * SECOND_MS;
@@ -23,7 +23,16 @@ export async function relay(run: Run, wire: Wire, opened: Extract<Opened, { kind
   }
   const report = (await within(REPORT_MS, opened.report)) ?? (await ask(run, opened, "now"));
   if (report?.state !== "done" || !report.usage) return stopped(run, report?.usage ?? NO_USAGE);
-  return { ending: "finished", usage: report.usage, finishReason: report.finishReason };
+  const finishReasons = reasonsOf(report, run.request.n);
+  return finishReasons
+    ? { ending: "finished", usage: report.usage, finishReasons }
+    : stopped(run, report.usage);
+}
+
+/** One a choice; undefined: the backend does not say how each ended. */
+function reasonsOf({ finishReasons }: AttemptReport, choices: number): FinishReason[] | undefined {
+  const reasons = finishReasons.flatMap((said) => FINISH_REASONS.find((reason) => reason === said) ?? []);
+  return reasons.length === choices ? reasons : undefined;
 }
 
 function ask(

@@ -53,6 +53,7 @@ describe("an attempt's report", () => {
     expect(await ask()).toEqual({
       state: "done",
       finishReason: "stop",
+      finishReasons: ["stop"],
       usage: { input: 20, cachedInput: 10, output: 12, reasoning: 0, source: "backend" },
       error: null,
     });
@@ -71,7 +72,13 @@ describe("an attempt's report", () => {
 
   it("that says nothing but its state is a report without a count", async () => {
     answering(() => Response.json({ state: "unknown" }, { status: 404 }));
-    expect(await ask()).toEqual({ state: "unknown", finishReason: null, usage: undefined, error: null });
+    expect(await ask()).toEqual({
+      state: "unknown",
+      finishReason: null,
+      finishReasons: [],
+      usage: undefined,
+      error: null,
+    });
   });
 
   it.each([

@@ -9,6 +9,8 @@ import { dialects } from "./dialects/by-kind.ts";
 export interface AttemptReport {
   readonly state: "queued" | "running" | "done" | "aborted" | "failed" | "unknown";
   readonly finishReason: string | null;
+  /** Why each choice ended, once the attempt is done. */
+  readonly finishReasons: readonly string[];
   /** Undefined: the backend's counts are missing or impossible. */
   readonly usage: Usage | undefined;
   /** The backend's code for what went wrong. */
@@ -21,6 +23,7 @@ export const hasEnded = (report: AttemptReport): boolean =>
 const shape = z.object({
   state: z.enum(["queued", "running", "done", "aborted", "failed", "unknown"]),
   finish_reason: z.string().nullish(),
+  finish_reasons: z.array(z.string()).nullish(),
   prompt_tokens: z.unknown().optional(),
   cached_tokens: z.unknown().optional(),
   completion_tokens: z.unknown().optional(),
@@ -124,10 +127,12 @@ async function request(
   const text = await readSmall(response, heard);
   const said = shape.safeParse(text === undefined ? undefined : JSON.parse(text));
   if (!said.success) return undefined;
-  const { state, finish_reason, prompt_tokens, cached_tokens, completion_tokens, error } = said.data;
+  const { state, finish_reason, finish_reasons, prompt_tokens, cached_tokens, completion_tokens, error } =
+    said.data;
   return {
     state,
     finishReason: finish_reason ?? null,
+    finishReasons: finish_reasons ?? (finish_reason ? [finish_reason] : []),
     usage: plausible(
       { promptTokens: prompt_tokens, cachedTokens: cached_tokens, completionTokens: completion_tokens },
       bound,

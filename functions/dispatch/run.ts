@@ -53,18 +53,44 @@ export type StopReason = "client_left" | "deadline" | "silence";
 export interface End {
   readonly ending: Ending;
   readonly usage: Usage;
-  readonly finishReason: string | null;
+  /** Why each choice ended, in their order; empty where the answer did not finish. */
+  readonly finishReasons: readonly FinishReason[];
   readonly error?: ApiError;
 }
 
-/** What every dialect becomes. `[DONE]` is no event: a stream that ends without a finish has failed. */
+export const FINISH_REASONS = ["stop", "length", "tool_calls", "content_filter"] as const;
+export type FinishReason = (typeof FINISH_REASONS)[number];
+
+/** A piece of one choice of the answer. */
+export interface Delta {
+  readonly type: "delta";
+  /** Which answer, from 0. */
+  readonly choice: number;
+  readonly text?: string;
+  readonly reasoning?: string;
+  readonly tool?: ToolDelta;
+}
+
+/** A piece of a call. Its first has id and name; the index counts the calls of a choice from 0. */
+export interface ToolDelta {
+  readonly index: number;
+  readonly id?: string;
+  readonly name?: string;
+  readonly arguments: string;
+}
+
+/** What every dialect becomes. `[DONE]` is no event: a stream that ends without a finish a choice has failed. */
 export type EngineEvent =
-  | { readonly type: "delta"; readonly text?: string; readonly reasoning?: string }
-  | { readonly type: "finish"; readonly reason: string }
+  | Delta
+  | { readonly type: "finish"; readonly choice: number; readonly reason: FinishReason }
   | {
       readonly type: "usage";
       /** False: a running count, of what came so far. */
       readonly final: boolean;
+      /** Set: the output is of this choice alone. */
+      readonly choice?: number;
+      /** How many deltas, of those that follow, came with it and are in it. */
+      readonly covers: number;
       readonly claimed: {
         promptTokens: unknown;
         cachedTokens: unknown;

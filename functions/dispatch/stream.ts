@@ -46,10 +46,10 @@ async function serve(
   const end = await answer(run, wire, opening, early).catch((error: unknown) => broken(run, error));
   const cost = await settle(run, end);
   if (end.error) {
-    await wire.write(errorEvent(end.error, run.answer));
+    await wire.write(errorEvent(end.error, run.answer, run.request.n));
   } else if (end.ending === "finished") {
     await wire.write(
-      tail(run.answer, end.finishReason ?? "stop", { usage: end.usage, cost }, run.request.includeUsage),
+      tail(run.answer, end.finishReasons, { usage: end.usage, cost }, run.request.includeUsage),
     );
   }
   await wire.close();

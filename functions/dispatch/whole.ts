@@ -19,13 +19,13 @@ export async function whole(run: Run, opening: Promise<Opening>): Promise<Respon
     return errorResponse(end.error ?? first.error, answerHeaders(run));
   }
   const { opened, end } = await collectFrom(run, first.opened).catch((error: unknown) => {
-    return { opened: first.opened, end: { ...broken(run, error), text: "", reasoning: "" } };
+    return { opened: first.opened, end: { ...broken(run, error), messages: [] } };
   });
   const cost = await settle(run, end);
   const headers = answerHeaders(run, opened);
   if (end.error) return errorResponse(end.error, headers);
   headers.set("content-type", "application/json");
-  const answer = encode(run.answer, end, end.finishReason ?? "stop", { usage: end.usage, cost });
+  const answer = encode(run.answer, end.messages, end.finishReasons, { usage: end.usage, cost });
   return new Response(JSON.stringify(answer), { headers });
 }
 

@@ -9,8 +9,11 @@ import { fallback } from "../../router/fallback.ts";
 import { hash53 } from "../../router/hash.ts";
 import { decide, type Explanation, explain } from "../../router/place.ts";
 import type { FleetView, Placement, RouteRequest } from "../../router/types.ts";
+import { outputOfEach } from "../admission/bound.ts";
+import { unfit } from "../dispatch/dialects/serves.ts";
 import type { Env } from "../env.ts";
 import type { AccountId, AttemptId } from "../ids.ts";
+import { promptText } from "../surfaces/openai/messages.ts";
 import type { ChatRequest } from "../surfaces/openai/schema.ts";
 import type { Bound } from "../usage/plausible.ts";
 import { distanceTo, measure } from "./distance.ts";
@@ -41,12 +44,12 @@ export type Placed =
 
 /** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
 export function promptOf(
-  { model, messages }: ChatRequest,
+  request: ChatRequest,
   bound: Bound,
 ): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
-  const text = messages.map(({ role, content }) => `${role}\n${content}\n`).join("");
+  const text = promptText(request);
   return {
-    prompt: hash53(text, hash53(model)).toString(36),
+    prompt: hash53(text, hash53(request.model)).toString(36),
     blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
     // Never more than is held: what is beyond the context is refused, and must not look like work.
     expectedPromptTokens: Math.min(bound.maxInput, Math.ceil(text.length / CHARACTERS_A_TOKEN)),
@@ -129,7 +132,7 @@ function requestOf(
   return {
     model: ask.model,
     promptTokens: ask.bound.maxInput,
-    maxOutput: ask.bound.maxOutput,
+    maxOutput: outputOfEach(ask.bound, ask.request),
     expectedPromptTokens: ask.expectedPromptTokens,
     blocks: ask.blocks,
     blockTokens: BLOCK_TOKENS,
@@ -138,7 +141,7 @@ function requestOf(
     edgeZone: "",
     preferences: ask.request.preferences,
     ...(regions && { residency: regions }),
-    exclude,
+    exclude: [...exclude, ...unfit(backendsOf(view, ask.model), ask.request)],
     budgetMs: ask.deadlineAt - nowMs,
   };
 }

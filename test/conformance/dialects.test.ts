@@ -8,7 +8,7 @@ import type { Dialect, Meaning } from "../../functions/dispatch/dialects/dialect
 import { meaningOf, retryAfterSeconds, saysMore } from "../../functions/dispatch/dialects/refusal.ts";
 import { cacheSalt, requestBody, requestHeaders } from "../../functions/dispatch/dialects/request.ts";
 import { readEvents } from "../../functions/dispatch/read.ts";
-import type { EngineEvent } from "../../functions/dispatch/run.ts";
+import type { EngineEvent, FinishReason, ToolDelta } from "../../functions/dispatch/run.ts";
 import { readSignals } from "../../functions/fleet/metrics.ts";
 import { readHealth, readModels } from "../../functions/fleet/probe.ts";
 import { type ChatRequest, parseChatRequest } from "../../functions/surfaces/openai/schema.ts";
@@ -22,7 +22,12 @@ const bodyText = (name: string) => decoder.decode(recorded(name).body);
 type How = "ends" | "is cut";
 
 /** What the reading path makes of these pieces, one read each; after them the connection ends or is cut. */
-async function replayed(pieces: readonly Uint8Array[], dialect: Dialect, how: How): Promise<EngineEvent[]> {
+async function replayed(
+  pieces: readonly Uint8Array[],
+  dialect: Dialect,
+  how: How,
+  choices = 1,
+): Promise<EngineEvent[]> {
   let next = 0;
   const body = new ReadableStream<Uint8Array>(
     {
@@ -35,32 +40,37 @@ async function replayed(pieces: readonly Uint8Array[], dialect: Dialect, how: Ho
     { highWaterMark: 0 },
   );
   const events: EngineEvent[] = [];
-  for await (const event of readEvents(body as never, limits, dialect)) events.push(event);
+  for await (const event of readEvents(body as never, limits, dialect, choices)) events.push(event);
   return events;
 }
 
-const text = (said: string): EngineEvent => ({ type: "delta", text: said });
-const finish = (reason: string): EngineEvent => ({ type: "finish", reason });
+const text = (said: string, choice = 0): EngineEvent => ({ type: "delta", choice, text: said });
+const tool = (tool: ToolDelta, choice = 0): EngineEvent => ({ type: "delta", choice, tool });
+const finish = (reason: FinishReason, choice = 0): EngineEvent => ({ type: "finish", choice, reason });
 const count = (prompt: number, completion: number, cached?: number, reasoning?: number) => ({
   promptTokens: prompt,
   completionTokens: completion,
   cachedTokens: cached,
   reasoningTokens: reasoning,
 });
-const running = (...counts: Parameters<typeof count>): EngineEvent => ({
+/** A count of choice 0 that came with so many deltas. */
+const running = (covers: number, ...counts: Parameters<typeof count>): EngineEvent => ({
   type: "usage",
   final: false,
+  choice: 0,
+  covers,
   claimed: count(...counts),
 });
 const final = (...counts: Parameters<typeof count>): EngineEvent => ({
   type: "usage",
   final: true,
+  covers: 0,
   claimed: count(...counts),
 });
 const reported: EngineEvent = { type: "error", message: "the backend reported an error", means: "failed" };
 const cut: EngineEvent = { type: "error", message: "the backend's stream was cut" };
 
-const streams: [string, Dialect, How, EngineEvent[]][] = [
+const streams: [string, Dialect, How, EngineEvent[], choices?: number][] = [
   [
     "vllm-0.32/stream-usage.http",
     vllm,
@@ -72,12 +82,12 @@ const streams: [string, Dialect, How, EngineEvent[]][] = [
     vllm,
     "ends",
     [
-      running(11, 0),
-      running(11, 1),
+      running(0, 11, 0),
+      running(1, 11, 1),
       text(" print"),
-      running(11, 2),
+      running(1, 11, 2),
       text("set"),
-      running(11, 3),
+      running(0, 11, 3),
       finish("length"),
       final(11, 3, 0),
     ],
@@ -95,34 +105,62 @@ const streams: [string, Dialect, How, EngineEvent[]][] = [
     vllm,
     "is cut",
     [
-      ..."\ufffd int| p|ck|\ufffdAL|wo|test| Decimal|__,| f|ase|imit|fter".split("|").map(text),
+      ..."\ufffd int| p|ck|\ufffdAL|wo|test| Decimal|__,| f|ase|imit|fter"
+        .split("|")
+        .map((said) => text(said)),
       { type: "error", message: "the backend's stream was cut" },
     ],
   ],
-  // Two answers were asked for, which the edge never does: the second is not ours.
-  ["vllm-0.32/n2-stream.http", vllm, "ends", [text("LD"), text("\f"), finish("length")]],
+  [
+    "vllm-0.32/n2-stream.http",
+    vllm,
+    "ends",
+    [text("LD"), text("\f"), finish("length"), text("11", 1), text(" poss", 1), finish("length", 1)],
+    2,
+  ],
+  // Named: a call that was cut off. Without a parser of its own the server passes on what the model wrote.
+  [
+    "vllm-0.32/tools-named-stream.http",
+    vllm,
+    "ends",
+    [
+      tool({ index: 0, id: "chatcmpl-tool-ba88ca1105c904d1", name: "get_weather", arguments: "" }),
+      tool({ index: 0, arguments: "3" }),
+      finish("length"),
+    ],
+  ],
+  [
+    "vllm-0.32/tools-required-stream.http",
+    vllm,
+    "ends",
+    [
+      tool({ index: 0, id: "chatcmpl-tool-985661a1a7a77ee2", name: "get_weather", arguments: "" }),
+      tool({ index: 0, arguments: "3" }),
+      finish("tool_calls"),
+    ],
+  ],
   [
     "vllm-0.32/tools-auto-stream.http",
     vllm,
     "ends",
-    [..."ult|ad|\u0006|part|part|part".split("|").map(text), finish("length")],
+    [..."ult|ad|\u0006|part|part|part".split("|").map((said) => text(said)), finish("length")],
   ],
   [
     "sglang-0.5/sgl-stream-usage.http",
     sglang,
     "ends",
-    [..."ai|aiai|ai|ai|ai".split("|").map(text), finish("length"), final(11, 6, 10, 0)],
+    [..."ai|aiai|ai|ai|ai".split("|").map((said) => text(said)), finish("length"), final(11, 6, 10, 0)],
   ],
   [
     "sglang-0.5/sgl-stream-continuous.http",
     sglang,
     "ends",
     [
-      running(11, 1, 10, 0),
+      running(1, 11, 1, 10, 0),
       text("ai"),
-      running(11, 2, 10, 0),
+      running(1, 11, 2, 10, 0),
       text("ai"),
-      running(11, 3, 10, 0),
+      running(1, 11, 3, 10, 0),
       text("ai"),
       finish("length"),
       final(11, 3, 10, 0),
@@ -132,37 +170,43 @@ const streams: [string, Dialect, How, EngineEvent[]][] = [
     "sglang-0.5/die-sgl-kill9-stream.http",
     sglang,
     "is cut",
-    [..."V|etwork|imit|group".split("|").map(text), cut],
+    [..."V|etwork|imit|group".split("|").map((said) => text(said)), cut],
   ],
-  ["sglang-0.5/sgl-n2-stream.http", sglang, "ends", [text("W"), text("coding"), finish("length")]],
+  [
+    "sglang-0.5/sgl-n2-stream.http",
+    sglang,
+    "ends",
+    [text("W"), text("S", 1), text("coding"), text("state", 1), finish("length"), finish("length", 1)],
+    2,
+  ],
 ];
 
-describe.each(streams)("%s", (name, dialect, how, expected) => {
+describe.each(streams)("%s", (name, dialect, how, expected, choices) => {
   const { status, body } = recorded(name);
   const wanted = JSON.stringify(expected);
 
   it("becomes these events", async () => {
     expect(status).toBe(200);
-    expect(await replayed([body], dialect, how)).toEqual(expected);
+    expect(await replayed([body], dialect, how, choices)).toEqual(expected);
   });
 
   it("becomes the same events when every byte comes by itself", async () => {
     const bytes = Array.from(body, (_, at) => body.subarray(at, at + 1));
-    expect(JSON.stringify(await replayed(bytes, dialect, how))).toBe(wanted);
+    expect(JSON.stringify(await replayed(bytes, dialect, how, choices))).toBe(wanted);
   });
 
   it("becomes the same events at every split in two", async () => {
     for (let at = 1; at < body.length; at++) {
-      const events = await replayed([body.subarray(0, at), body.subarray(at)], dialect, how);
+      const events = await replayed([body.subarray(0, at), body.subarray(at)], dialect, how, choices);
       if (JSON.stringify(events) !== wanted) expect(events, `split at byte ${at}`).toEqual(expected);
     }
   });
 
   it("that is cut at any byte ends in an error, unless its finish and its count were out", async () => {
     for (let at = 0; at < body.length; at++) {
-      const events = await replayed([body.subarray(0, at)], dialect, "is cut");
-      const has = (type: string) => events.some((event) => event.type === type);
-      const complete = has("finish") && has("usage");
+      const events = await replayed([body.subarray(0, at)], dialect, "is cut", choices);
+      const all = (type: string) => events.filter((event) => event.type === type);
+      const complete = all("finish").length === (choices ?? 1) && all("usage").length > 0;
       expect(events.at(-1)?.type === "error", `cut at byte ${at}`).toBe(!complete);
     }
   });

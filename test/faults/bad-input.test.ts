@@ -11,6 +11,13 @@ beforeAll(async () => {
 });
 afterAll(() => edge?.run.stop());
 
+/** A function as a tool. */
+const called = (more: object = {}) => ({ type: "function", function: { name: "f", ...more } });
+
+function nested(depth: number): object {
+  return depth === 0 ? {} : { properties: nested(depth - 1) };
+}
+
 async function refusal(response: Response) {
   const body = (await response.json()) as {
     error: { message: string; type: string; param: string | null; code: string };
@@ -65,12 +72,50 @@ describe("a body", () => {
     ["max_tokens", { max_tokens: -1 }],
     ["max_tokens", { max_tokens: "many" }],
     ["max_completion_tokens", { max_tokens: undefined, max_completion_tokens: 0 }],
-    ["n", { n: 2 }],
-    ["tools", { tools: [{ type: "function", function: { name: "f" } }] }],
-    ["response_format", { response_format: { type: "json_object" } }],
+    ["n", { n: 0 }],
+    ["n", { n: 9 }],
+    ["top_k", { top_k: 1.5 }],
+    ["presence_penalty", { presence_penalty: 2.5 }],
+    ["frequency_penalty", { frequency_penalty: "low" }],
     ["logprobs", { logprobs: true }],
-    ["presence_penalty", { presence_penalty: 0.5 }],
     ["logit_bias", { logit_bias: { 5: 1 } }],
+    ["tools", { tools: {} }],
+    ["tools.0.type", { tools: [{ function: { name: "f" } }] }],
+    ["tools.1.function", { tools: [{ type: "web_search" }, { type: "function" }] }],
+    ["tools.0.function.name", { tools: [{ type: "function", function: { name: "" } }] }],
+    ["tools.0.function.parameters", { tools: [called({ parameters: [] })] }],
+    ["tools", { tools: [called({ parameters: nested(70) })] }],
+    ["tools", { tools: [called({ parameters: { enum: new Array(60_000).fill(1) } })] }],
+    ["tool_choice", { tool_choice: "required" }],
+    ["tool_choice", { tool_choice: "required", tools: [{ type: "web_search" }] }],
+    ["tool_choice", { tool_choice: "any", tools: [called()] }],
+    ["tool_choice", { tool_choice: { type: "function", function: { name: "g" } }, tools: [called()] }],
+    ["messages.0.tool_call_id", { messages: [{ role: "tool", content: "{}" }] }],
+    [
+      "messages.0.tool_calls.0.id",
+      { messages: [{ role: "assistant", tool_calls: [{ function: { name: "f", arguments: "{}" } }] }] },
+    ],
+    [
+      "messages.0.tool_calls.0.function.arguments",
+      {
+        messages: [{ role: "assistant", tool_calls: [{ id: "c", function: { name: "f", arguments: {} } }] }],
+      },
+    ],
+    ["functions", { functions: [{ name: "f" }] }],
+    // Of our own engine, the only kind that this model has.
+    ["min_p", { min_p: 0.1 }],
+    ["repetition_penalty", { repetition_penalty: 1.1 }],
+    ["response_format", { response_format: { type: "json_object" } }],
+    ["response_format.type", { response_format: { type: "yaml" } }],
+    [
+      "response_format.json_schema.schema",
+      {
+        response_format: {
+          type: "json_schema",
+          json_schema: { name: "x", schema: { type: "array", maxItems: 1e9 } },
+        },
+      },
+    ],
   ])("with a wrong '%s' is a 400 that names it: %j", async (param, change) => {
     expect(await send(hello(change))).toMatchObject({ status: 400, type: "invalid_request_error", param });
   });
@@ -125,11 +170,19 @@ describe("what clients send out of habit", () => {
       user: "u",
       n: 1,
       presence_penalty: 0,
-      tools: [{ type: "web_search" }],
+      top_k: 0,
+      min_p: 0,
+      repetition_penalty: 1,
+      response_format: { type: "text" },
+      parallel_tool_calls: true,
+      tool_choice: "auto",
+      tools: [{ type: "web_search" }, { type: "custom", custom: { name: "x" } }],
     });
     const response = await ask(edge.run, account.key, body);
     expect(response.status).toBe(200);
-    expect(response.headers.get("x-causeway-ignored")).toContain("chat_template, lora_path, user");
+    expect(response.headers.get("x-causeway-ignored")).toBe(
+      "chat_template, lora_path, user, tools.web_search, tools.custom",
+    );
     const sent = (await edge.upstream.call(index)).body;
     expect(Object.keys(sent).sort()).toEqual(["max_tokens", "messages", "model", "stream", "stream_options"]);
   });

@@ -4,6 +4,7 @@ import { COMMON_REFUSALS, type Dialect } from "./dialect.ts";
 export const causeway: Dialect = {
   kind: "causeway",
   keepsAttempts: true,
+  serves: ["top_k"],
   // Its attempts are asked for their counts instead.
   runningCounts: false,
   cacheSalt: { header: "x-causeway-cache-salt" },

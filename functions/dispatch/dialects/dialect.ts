@@ -5,12 +5,18 @@
  */
 import type { BackendKind } from "../../db/d1/schema.ts";
 import type { AttemptId } from "../../ids.ts";
+import type { OptionalField } from "../../surfaces/openai/schema.ts";
 
 export interface Dialect {
   readonly kind: BackendKind;
   /** Whether it can be asked for an attempt's count by the attempt's id (engine/server/README.md). */
   readonly keepsAttempts: boolean;
-  /** Whether it is asked for a running count on each chunk: what makes an aborted answer's bill exact. */
+  /** The fields that it serves beside those that all do; it gets no others. */
+  readonly serves: readonly OptionalField[];
+  /**
+   * Whether it is asked for a running count on each chunk: what makes an aborted answer's bill exact. Such a count is
+   * of the chunk's own choice; the last one is of all.
+   */
   readonly runningCounts: boolean;
   /** Where the salt goes that separates accounts in its prefix cache; null where it knows none. */
   readonly cacheSalt: Place | null;

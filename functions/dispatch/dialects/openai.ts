@@ -4,6 +4,7 @@ import { COMMON_REFUSALS, type Dialect } from "./dialect.ts";
 export const openai: Dialect = {
   kind: "openai",
   keepsAttempts: false,
+  serves: [],
   // Some refuse options that they do not know.
   runningCounts: false,
   cacheSalt: null,

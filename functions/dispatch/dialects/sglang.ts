@@ -2,11 +2,13 @@
  * SGLang, as 0.5 was recorded. It answers 200 to a model that it does not have and echoes the name, so that a
  * wrong `served_as` shows only in its list of models (`readModels` in fleet/probe.ts).
  */
+import { OPTIONAL_FIELDS } from "../../surfaces/openai/schema.ts";
 import { COMMON_REFUSALS, type Dialect } from "./dialect.ts";
 
 export const sglang: Dialect = {
   kind: "sglang",
   keepsAttempts: false,
+  serves: OPTIONAL_FIELDS,
   runningCounts: true,
   cacheSalt: { field: "cache_salt" },
   // X-Request-Id is ignored; `rid` is what /abort_request goes by.

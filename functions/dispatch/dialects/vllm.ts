@@ -1,9 +1,11 @@
 /** vLLM, as 0.32 was recorded. */
+import { OPTIONAL_FIELDS } from "../../surfaces/openai/schema.ts";
 import { COMMON_REFUSALS, type Dialect } from "./dialect.ts";
 
 export const vllm: Dialect = {
   kind: "vllm",
   keepsAttempts: false,
+  serves: OPTIONAL_FIELDS,
   // Running counts leave cached tokens out: only the last chunk has them.
   runningCounts: true,
   cacheSalt: { field: "cache_salt" },

@@ -2,6 +2,7 @@
  * The answer in OpenAI's shape: chunks of a stream, its tail, and the whole. Usage carries the words of every
  * dialect that clients read, and what the request cost (CLIENTS: usage is in every stream, asked for or not).
  */
+import type { Delta, ToolDelta } from "../../dispatch/run.ts";
 import { formatUsd, type Nanodollars, type Usage } from "../../money.ts";
 
 export interface Answer {
@@ -26,52 +27,89 @@ const chunk = (answer: Answer, choices: unknown[]) => ({
   choices,
 });
 
-/** The first chunk has the role and no text. */
-export function roleChunk(answer: Answer): string {
-  return event(chunk(answer, [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }]));
+/** One choice of a whole answer. */
+export interface Message {
+  readonly text: string;
+  readonly reasoning: string;
+  readonly calls: readonly { readonly id: string; readonly name: string; readonly arguments: string }[];
 }
 
-export function textChunk(answer: Answer, text: string): string {
-  return event(chunk(answer, [{ index: 0, delta: { content: text }, finish_reason: null }]));
+/** The first chunk of a choice has the role and no text. */
+export function roleChunk(answer: Answer, choice: number): string {
+  return choiceChunk(answer, choice, { role: "assistant", content: "" });
+}
+
+export function deltaChunk(answer: Answer, { choice, text, reasoning, tool }: Delta): string {
+  return choiceChunk(answer, choice, {
+    ...(text !== undefined && { content: text }),
+    ...(reasoning !== undefined && thought(reasoning)),
+    ...(tool && { tool_calls: [callDelta(tool)] }),
+  });
+}
+
+function choiceChunk(answer: Answer, index: number, delta: object): string {
+  return event(chunk(answer, [{ index, delta, finish_reason: null }]));
+}
+
+/** Id, type and name in a call's first delta alone; arguments a string in each. */
+function callDelta({ index, id, name, arguments: piece }: ToolDelta) {
+  return id === undefined
+    ? { index, function: { arguments: piece } }
+    : { index, id, type: "function", function: { name, arguments: piece } };
 }
 
 /** Under both names that clients look for. */
-export function reasoningChunk(answer: Answer, text: string): string {
-  const delta = { reasoning_content: text, reasoning: text };
-  return event(chunk(answer, [{ index: 0, delta, finish_reason: null }]));
-}
+const thought = (reasoning: string) => ({ reasoning_content: reasoning, reasoning });
 
-/** Finish, usage (in the place where this client looks for it), and the end. Only ever written on success. */
-export function tail(answer: Answer, finishReason: string, bill: Bill, includeUsage: boolean): string {
-  const finish = chunk(answer, [{ index: 0, delta: {}, finish_reason: finishReason }]);
+/**
+ * A finish for each choice, usage (in the place where this client looks for it: the last chunk before the end), and
+ * the end. Only ever written on success.
+ */
+export function tail(
+  answer: Answer,
+  finishReasons: readonly string[],
+  bill: Bill,
+  includeUsage: boolean,
+): string {
+  const finishes = finishReasons.map((reason, index) =>
+    chunk(answer, [{ index, delta: {}, finish_reason: reason }]),
+  );
+  const usage = usageOf(bill);
+  const last = finishes.length - 1;
   return includeUsage
-    ? event({ ...finish, usage: null }) + event({ ...chunk(answer, []), usage: usageOf(bill) }) + DONE
-    : event({ ...finish, usage: usageOf(bill) }) + DONE;
+    ? finishes.map((finish) => event({ ...finish, usage: null })).join("") +
+        event({ ...chunk(answer, []), usage }) +
+        DONE
+    : finishes.map((finish, at) => event(at === last ? { ...finish, usage } : finish)).join("") + DONE;
 }
 
 export function whole(
   answer: Answer,
-  { text, reasoning }: { readonly text: string; readonly reasoning: string },
-  finishReason: string,
+  messages: readonly Message[],
+  finishReasons: readonly string[],
   bill: Bill,
 ) {
   return {
     ...answer,
     object: "chat.completion",
-    choices: [
-      {
-        index: 0,
-        message: {
-          role: "assistant",
-          content: text,
-          refusal: null,
-          ...(reasoning !== "" && { reasoning_content: reasoning, reasoning }),
-        },
-        logprobs: null,
-        finish_reason: finishReason,
-      },
-    ],
+    choices: messages.map((message, index) => ({
+      index,
+      message: messageOf(message),
+      logprobs: null,
+      finish_reason: finishReasons[index],
+    })),
     usage: usageOf(bill),
+  };
+}
+
+function messageOf({ text, reasoning, calls }: Message) {
+  const tool_calls = calls.map(({ id, ...call }) => ({ id, type: "function", function: call }));
+  return {
+    role: "assistant",
+    content: calls.length > 0 && text === "" ? null : text,
+    refusal: null,
+    ...(reasoning !== "" && thought(reasoning)),
+    ...(calls.length > 0 && { tool_calls }),
   };
 }
 

@@ -14,14 +14,18 @@ export function errorResponse(error: ApiError, headers: Headers = new Headers())
 }
 
 /**
- * An error event. It begins with a blank line, since a backend may have died inside a line, and carries a choice
- * with `finish_reason: "error"` as OpenRouter's does, for clients that look only there. No `[DONE]` follows.
+ * An error event. It begins with a blank line, since a backend may have died inside a line, and carries each
+ * choice with `finish_reason: "error"` as OpenRouter's does, for clients that look only there. No `[DONE]` follows.
  */
-export function errorEvent(error: ApiError, answer: { id: string; model: string; created: number }): string {
+export function errorEvent(
+  error: ApiError,
+  answer: { id: string; model: string; created: number },
+  choices: number,
+): string {
   const chunk = {
     ...answer,
     object: "chat.completion.chunk",
-    choices: [{ index: 0, delta: {}, finish_reason: "error" }],
+    choices: Array.from({ length: choices }, (_, index) => ({ index, delta: {}, finish_reason: "error" })),
     ...envelope(error),
   };
   return `\n\ndata: ${JSON.stringify(chunk)}\n\n`;

@@ -1,8 +1,9 @@
 /** The list of models, in one shape that OpenAI's, Anthropic's and OpenRouter's readers all accept. */
 import type { Context } from "hono";
 import type { AppEnv } from "../../app.ts";
+import { fieldsOf } from "../../dispatch/dialects/serves.ts";
 import { notFound, Refusal } from "../../errors.ts";
-import { type Model, priceOf, type Snapshot, snapshot } from "../../fleet/snapshot.ts";
+import { backendsOf, type Model, priceOf, type Snapshot, snapshot } from "../../fleet/snapshot.ts";
 import { formatUsd, type Nanodollars } from "../../money.ts";
 
 export async function listModels(c: Context<AppEnv>): Promise<Response> {
@@ -59,8 +60,30 @@ function entry(view: Snapshot, model: Model) {
       input_cache_read: perToken(price.cachedInput),
       request: "0",
     },
-    supported_parameters: ["max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop"],
+    supported_parameters: supportedParameters(view, model),
   };
+}
+
+const SERVED_BY_ALL = [
+  "max_tokens",
+  "max_completion_tokens",
+  "temperature",
+  "top_p",
+  "presence_penalty",
+  "frequency_penalty",
+  "seed",
+  "stop",
+  "n",
+  "tools",
+  "tool_choice",
+  "parallel_tool_calls",
+];
+
+/** What some backend of the model serves: a request goes to one that serves all that it needs. */
+function supportedParameters(view: Snapshot, model: Model): string[] {
+  const more = fieldsOf(backendsOf(view, model.id));
+  // OpenRouter's word for a response_format with a schema.
+  return [...SERVED_BY_ALL, ...more, ...(more.includes("response_format") ? ["structured_outputs"] : [])];
 }
 
 /** USD a token, exactly: nanodollars a million tokens are femtodollars a token. */

@@ -6,25 +6,34 @@
 import { z } from "zod";
 import type { Preferences } from "../../../router/types.ts";
 import { type ApiError, invalid, notServed } from "../../errors.ts";
-
-export interface ChatMessage {
-  readonly role: "system" | "developer" | "user" | "assistant" | "tool";
-  readonly content: string;
-  readonly name?: string;
-}
+import { compileProblem, sizeOf } from "./json-schema.ts";
+import { type ChatMessage, messagesField, messagesOf } from "./messages.ts";
+import { type Tools, toolFields, toolsOf } from "./tools.ts";
 
 /** What the platform works with: validated, and nothing else of what was sent. */
-export interface ChatRequest {
+export interface ChatRequest extends Tools {
   readonly model: string;
   readonly messages: readonly ChatMessage[];
   readonly stream: boolean;
   /** Whether the client asked for the usage chunk. */
   readonly includeUsage: boolean;
+  /** For each answer. */
   readonly maxTokens: number | undefined;
+  /** How many answers. */
+  readonly n: number;
   readonly stop: readonly string[];
   readonly seed: number | undefined;
   readonly temperature: number | undefined;
   readonly topP: number | undefined;
+  /** Undefined, here and below: as by default. */
+  readonly topK: number | undefined;
+  readonly minP: number | undefined;
+  readonly presencePenalty: number | undefined;
+  readonly frequencyPenalty: number | undefined;
+  readonly repetitionPenalty: number | undefined;
+  readonly responseFormat: ResponseFormat | undefined;
+  /** Of these fields not every kind of backend serves each: what was asked for goes to one that does. */
+  readonly needs: readonly OptionalField[];
   /** Where the caller wants it served, in OpenRouter's spelling; the account's residency stands above it. */
   readonly preferences: Preferences;
   /** The caller's name for a conversation: requests of one are likely to share a prefix. */
@@ -33,28 +42,56 @@ export interface ChatRequest {
   readonly ignored: readonly string[];
 }
 
-const MAX_MESSAGES = 10_000;
+export const OPTIONAL_FIELDS = ["top_k", "min_p", "repetition_penalty", "response_format"] as const;
+export type OptionalField = (typeof OPTIONAL_FIELDS)[number];
+
+/** What an answer must be, other than text. */
+export type ResponseFormat =
+  | { readonly type: "json_object" }
+  | {
+      readonly type: "json_schema";
+      readonly json_schema: {
+        readonly name: string;
+        readonly description?: string;
+        readonly schema: Readonly<Record<string, unknown>>;
+        readonly strict?: boolean;
+      };
+    };
+
 const MAX_TOKENS = 1_000_000;
-
-const textPart = z.object({
-  type: z.literal("text", { error: "Only parts of type 'text' are served." }),
-  text: z.string(),
-});
-const content = z.union([z.string(), z.array(textPart).max(1_000)], {
-  error: "'content' must be a string or a list of parts of type 'text'.",
-});
-
-const message = z.object({
-  role: z.enum(["system", "developer", "user", "assistant", "tool"]),
-  content: content.nullish(),
-  name: z.string().max(64).nullish(),
-});
+/** As many as our engine gives. */
+const MAX_CHOICES = 8;
+/** Of the schema that an answer must follow. */
+const MAX_SCHEMA = { nodes: 10_000, characters: 128 * 1024 };
 
 const maxTokens = z
   .int({ error: "must be a whole number" })
   .min(1, { error: "must be at least 1" })
   .max(MAX_TOKENS, { error: `must be at most ${MAX_TOKENS}` })
   .nullish();
+
+const penalty = z.number().min(-2).max(2).nullish();
+
+const responseFormat = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.literal("text") }),
+    z.object({ type: z.literal("json_object") }),
+    z.object({
+      type: z.literal("json_schema"),
+      json_schema: z.object({
+        name: z.string().min(1).max(64),
+        description: z.string().max(10_000).nullish(),
+        schema: z.custom<Record<string, unknown>>(
+          (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+          { error: "must be a JSON schema" },
+        ),
+        strict: z.boolean().nullish(),
+      }),
+    }),
+  ],
+  { error: "must be of type 'text', 'json_object' or 'json_schema'" },
+);
 
 const names = z.array(z.string().min(1).max(100)).max(50).nullish();
 
@@ -69,7 +106,7 @@ const provider = z.object({
 
 const served = z.object({
   model: z.string().min(1).max(200),
-  messages: z.array(message).min(1, { error: "must hold at least one message" }).max(MAX_MESSAGES),
+  messages: messagesField,
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
   max_tokens: maxTokens,
@@ -80,27 +117,26 @@ const served = z.object({
   seed: z.int().nullish(),
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
+  // 0 and -1 are all.
+  top_k: z.int().min(-1).max(1_000_000).nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  presence_penalty: penalty,
+  frequency_penalty: penalty,
+  repetition_penalty: z.number().gt(0).max(2).nullish(),
+  n: z.int().min(1).max(MAX_CHOICES).nullish(),
+  response_format: responseFormat.nullish(),
+  ...toolFields,
   provider: provider.nullish(),
   prompt_cache_key: z.string().max(200).nullish(),
 });
 
 /** Known, not served yet: what the default is, and what to say otherwise. */
 const unserved: Record<string, { isDefault: (value: unknown) => boolean; hint: string }> = {
-  n: { isDefault: (value) => value === 1, hint: "Ask once for each answer." },
   logprobs: { isDefault: (value) => value === false, hint: "Leave it out." },
   top_logprobs: { isDefault: (value) => value === 0, hint: "Leave it out." },
-  presence_penalty: { isDefault: (value) => value === 0, hint: "Leave it out, or send 0." },
-  frequency_penalty: { isDefault: (value) => value === 0, hint: "Leave it out, or send 0." },
   logit_bias: { isDefault: isEmpty, hint: "Leave it out." },
-  response_format: { isDefault: (value) => typeOf(value) === "text", hint: "Ask for JSON in the prompt." },
-  // Tools of unknown types are ignored, as clients expect; functions would be promised and not called.
-  tools: {
-    isDefault: (value) => Array.isArray(value) && !value.some((tool) => typeOf(tool) === "function"),
-    hint: "Leave tools out.",
-  },
-  tool_choice: { isDefault: (value) => value === "auto" || value === "none", hint: "Leave tools out." },
-  functions: { isDefault: isEmpty, hint: "Leave it out." },
-  function_call: { isDefault: (value) => value === "auto" || value === "none", hint: "Leave it out." },
+  functions: { isDefault: isEmpty, hint: "Send 'tools'." },
+  function_call: { isDefault: (value) => value === "auto" || value === "none", hint: "Send 'tool_choice'." },
   modalities: {
     isDefault: (value) => Array.isArray(value) && value.every((kind) => kind === "text"),
     hint: "Text only.",
@@ -129,19 +165,33 @@ export function parseChatRequest(body: unknown): ChatRequest | ApiError {
   if (stop.some((text) => text === "" || text.length > 500)) {
     return invalid("A stop string must have 1 to 500 characters.", "stop");
   }
-  const messages: ChatMessage[] = [];
-  for (const [index, { role, content, name }] of data.messages.entries()) {
-    if (hasItems((sent.messages as { tool_calls?: unknown }[])[index]?.tool_calls)) {
-      return notServed(`messages.${index}.tool_calls`, "Leave tools out.");
-    }
-    if (content == null && role !== "assistant")
-      return invalid("A message needs content.", `messages.${index}.content`);
-    const text = Array.isArray(content) ? content.map((part) => part.text).join("") : (content ?? "");
-    messages.push({ role, content: text, ...(name != null && { name }) });
-  }
+  const messages = messagesOf(data.messages);
+  if ("status" in messages) return messages;
+  const tools = toolsOf(data);
+  if ("status" in tools) return tools;
+  const format = formatOf(data.response_format);
+  if (format && "status" in format) return format;
+  const sampling = {
+    topK: other(data.top_k, 0, -1),
+    minP: other(data.min_p, 0),
+    repetitionPenalty: other(data.repetition_penalty, 1),
+    presencePenalty: other(data.presence_penalty, 0),
+    frequencyPenalty: other(data.frequency_penalty, 0),
+  };
+  const needed: Record<OptionalField, unknown> = {
+    top_k: sampling.topK,
+    min_p: sampling.minP,
+    repetition_penalty: sampling.repetitionPenalty,
+    response_format: format,
+  };
   return {
     model: data.model,
     messages,
+    ...tools,
+    ...sampling,
+    responseFormat: format,
+    needs: OPTIONAL_FIELDS.filter((field) => needed[field] !== undefined),
+    n: data.n ?? 1,
     stream: data.stream ?? false,
     includeUsage: data.stream_options?.include_usage ?? false,
     maxTokens: max_completion_tokens ?? max_tokens ?? undefined,
@@ -151,8 +201,27 @@ export function parseChatRequest(body: unknown): ChatRequest | ApiError {
     topP: data.top_p ?? undefined,
     preferences: preferencesOf(data.provider),
     session: data.prompt_cache_key || undefined,
-    ignored: Object.keys(sent).filter((field) => !(field in served.shape)),
+    ignored: [...Object.keys(sent).filter((field) => !(field in served.shape)), ...tools.ignored],
   };
+}
+
+/** A value that is not one of the defaults: those go nowhere, and so may be sent by anybody. */
+function other(value: number | null | undefined, ...defaults: readonly number[]): number | undefined {
+  return value == null || defaults.includes(value) ? undefined : value;
+}
+
+function formatOf(
+  sent: z.output<typeof responseFormat> | null | undefined,
+): ResponseFormat | ApiError | undefined {
+  if (sent == null || sent.type === "text") return undefined;
+  if (sent.type === "json_object") return { type: "json_object" };
+  const { name, description, schema, strict } = sent.json_schema;
+  const param = "response_format.json_schema.schema";
+  const size = sizeOf(schema, MAX_SCHEMA);
+  const problem = typeof size === "string" ? size : compileProblem(schema);
+  if (problem) return invalid(`'${param}' ${problem}.`, param);
+  const told = { ...(description != null && { description }), ...(strict != null && { strict }) };
+  return { type: "json_schema", json_schema: { name, schema, ...told } };
 }
 
 function preferencesOf(sent: z.output<typeof provider> | null | undefined): Preferences {
@@ -169,12 +238,4 @@ export function firstIssue(error: z.ZodError): ApiError {
 
 function isEmpty(value: unknown): boolean {
   return typeof value === "object" && value !== null && Object.keys(value).length === 0;
-}
-
-function hasItems(value: unknown): boolean {
-  return Array.isArray(value) && value.length > 0;
-}
-
-function typeOf(value: unknown): unknown {
-  return typeof value === "object" && value !== null ? (value as { type?: unknown }).type : undefined;
 }
