@@ -1,7 +1,7 @@
 /**
  * Counts from backends are as untrusted as anything from outside: this is where they become a Usage or nothing.
  * Bounds are the request's own: a prompt has at most a token a byte, and no backend was told to write more than
- * `maxOutput`.
+ * `maxOutput`, in all its answers together.
  */
 import type { Usage } from "../money.ts";
 
