@@ -21,6 +21,7 @@ import type { Run } from "./dispatch/run.ts";
 import { release } from "./dispatch/slot.ts";
 import { streamed } from "./dispatch/stream.ts";
 import { whole } from "./dispatch/whole.ts";
+import { settings } from "./env.ts";
 import { notFound, Refusal } from "./errors.ts";
 import { count } from "./fleet/retries.ts";
 import { type Ask, explained, promptOf, refreshFleet } from "./fleet/route.ts";
@@ -58,7 +59,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
   };
 
   // Routed on what this isolate knows, before the admission's round trip, which carries the first placement.
-  const deadlineAt = startedAt + Number(env.REQUEST_DEADLINE_MS);
+  const deadlineAt = startedAt + settings(env).requestDeadlineMs;
   const from = placeOf(c.req.raw.cf);
   const ask: Ask = {
     request,

@@ -1,4 +1,9 @@
-/** What wrangler.toml binds, and the secrets that a deployment sets beside it. */
+/**
+ * What wrangler.toml binds, and the secrets that a deployment sets beside it. Variables are texts there: `settings`
+ * reads them, once, and a deployment that lacks one refuses instead of reckoning with NaN.
+ */
+import { z } from "zod";
+import { notAvailable, Refusal } from "./errors.ts";
 import type { AccountObject } from "./objects/account.ts";
 import type { PoolObject } from "./objects/pool.ts";
 import type { OutboxMessage } from "./usage/outbox.ts";
@@ -20,4 +25,56 @@ export interface Env {
   KEY_SECRET_B?: string;
   /** Bearers of backends. D1 holds their names, which begin like this. */
   [secret: `BACKEND_${string}`]: string | undefined;
+}
+
+/** Longer than any request may take: setTimeout's own limit is 24.8 days. */
+const MOST_MS = 24 * 3_600_000;
+
+const milliseconds = z
+  .string({ error: "is not set" })
+  .regex(/^\d{1,10}$/, { error: "must be whole milliseconds" })
+  .transform(Number)
+  .pipe(z.int().min(1).max(MOST_MS));
+
+const variables = z.object({
+  ENVIRONMENT: z
+    .string({ error: "is not set" })
+    .regex(/^[a-z]{2,10}$/, { error: "must be 2 to 10 of a-z, such as 'live'" }),
+  REQUEST_DEADLINE_MS: milliseconds,
+  FIRST_TOKEN_MS: milliseconds,
+  IDLE_MS: milliseconds,
+});
+
+export interface Settings {
+  readonly environment: string;
+  readonly requestDeadlineMs: number;
+  readonly firstTokenMs: number;
+  readonly idleMs: number;
+}
+
+const read = new WeakMap<Env, Settings>();
+
+/** The variables of wrangler.toml. @throws a Refusal (503) where one is missing or wrong; the log names it. */
+export function settings(env: Env): Settings {
+  let known = read.get(env);
+  if (!known) read.set(env, (known = parse(env)));
+  return known;
+}
+
+function parse(env: Env): Settings {
+  const parsed = variables.safeParse(env);
+  if (!parsed.success) {
+    for (const { path, message } of parsed.error.issues)
+      console.error(`configuration: the variable ${path.join(".")} ${message} (wrangler.toml, [vars])`);
+    throw new Refusal(
+      notAvailable("The platform is not configured. Its operator finds the reason in the log."),
+    );
+  }
+  const { ENVIRONMENT, REQUEST_DEADLINE_MS, FIRST_TOKEN_MS, IDLE_MS } = parsed.data;
+  return {
+    environment: ENVIRONMENT,
+    requestDeadlineMs: REQUEST_DEADLINE_MS,
+    firstTokenMs: FIRST_TOKEN_MS,
+    idleMs: IDLE_MS,
+  };
 }

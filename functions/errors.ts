@@ -100,7 +100,7 @@ export const outsideResidency = (model: string, residency: readonly string[]): A
   );
 
 export const backendFailed = (message: string): ApiError =>
-  make(502, "backend_error", "backend_failed", message, { retryable: true });
+  make(502, "backend_error", "backend_failed", message, { retryAfterSeconds: 1 });
 
 export const quarantined = (): ApiError =>
   make(
@@ -111,7 +111,7 @@ export const quarantined = (): ApiError =>
   );
 
 export const backendTimedOut = (message: string): ApiError =>
-  make(504, "backend_error", "backend_timeout", message, { retryable: true });
+  make(504, "backend_error", "backend_timeout", message, { retryAfterSeconds: 2 });
 
 export const notAvailable = (message: string): ApiError =>
   make(503, "api_error", "service_unavailable", message, { retryAfterSeconds: 2 });

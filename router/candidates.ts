@@ -27,6 +27,8 @@ export interface Candidate {
   readonly position: number;
   readonly region: number;
   readonly isActive: boolean;
+  /** Its own list of models lacks the one that it is to serve. */
+  readonly lacksModel: boolean;
   readonly contextLength: number;
   readonly callsTools: boolean;
   readonly isFull: boolean;
@@ -68,15 +70,72 @@ export function candidatesOf(backends: readonly BackendView[]): Candidates {
   return candidates;
 }
 
-const aligned = new WeakMap<FleetView["health"], { candidates: readonly Candidate[]; healths: Healths }>();
+/**
+ * Reckons `after`, a view's next backends, from those before: where the same backends stand in the same order, only
+ * the records that are other objects than before are reckoned anew.
+ */
+export function candidatesAfter(before: readonly BackendView[], after: readonly BackendView[]): void {
+  const known = reckoned.get(before);
+  if (!known || reckoned.has(after) || !areSame(before, after)) return;
+  const { regions, positions, regionOf } = known;
+  const byModel = new Map(known.byModel);
+  const copied = new Map<string, Candidate[]>();
+  for (let at = 0; at < after.length; at++) {
+    const backend = after[at]!;
+    if (backend === before[at]) continue;
+    const { model, id } = backend;
+    let candidates = copied.get(model);
+    if (!candidates) {
+      copied.set(model, (candidates = [...byModel.get(model)!]));
+      byModel.set(model, candidates);
+    }
+    const position = positions.get(id)!;
+    candidates[position] = candidate(backend, position, candidates[position]!.region);
+  }
+  reckoned.set(after, { regions, byModel, positions, regionOf });
+}
+
+function areSame(before: readonly BackendView[], after: readonly BackendView[]): boolean {
+  return (
+    before.length === after.length &&
+    before.every((old, at) => {
+      const next = after[at]!;
+      return old === next || (old.id === next.id && old.model === next.model && old.region === next.region);
+    })
+  );
+}
+
+interface Aligned {
+  readonly candidates: readonly Candidate[];
+  readonly healths: Healths;
+}
+
+const aligned = new WeakMap<FleetView["health"], Aligned>();
 
 /** The health of each candidate, in their order: a thousand look-ups by name once a change, and not once a decision. */
 export function healthsOf(candidates: readonly Candidate[], health: FleetView["health"]): Healths {
   const known = aligned.get(health);
-  if (known?.candidates === candidates) return known.healths;
+  if (known && areInOrder(known.candidates, candidates)) return known.healths;
   const healths = candidates.map(({ id }) => health[id]);
   aligned.set(health, { candidates, healths });
   return healths;
+}
+
+/** The same after one backend's health changed, from what was aligned before: for `observe` and `begin`. */
+export function healthsAfter(fleet: FleetView, backend: string, after: FleetView["health"]): void {
+  const known = aligned.get(fleet.health);
+  const position = reckoned.get(fleet.backends)?.positions.get(backend);
+  if (!known || position === undefined) return;
+  const { candidates } = known;
+  const healths = [...known.healths];
+  // One that serves another model has a position among others.
+  if (candidates[position]?.id === backend) healths[position] = after[backend];
+  aligned.set(after, { candidates, healths });
+}
+
+function areInOrder(before: readonly Candidate[], after: readonly Candidate[]): boolean {
+  if (before === after) return true;
+  return before.length === after.length && before.every(({ id }, at) => id === after[at]!.id);
 }
 
 function reckon(backends: readonly BackendView[]): Candidates {
@@ -102,6 +161,7 @@ function candidate(backend: BackendView, position: number, region: number): Cand
     position,
     region,
     isActive: state === "active",
+    lacksModel: backend.lacksModel === true,
     contextLength: contextLength ?? Number.POSITIVE_INFINITY,
     callsTools: tools !== false,
     isFull: isFull(backend),

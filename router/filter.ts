@@ -44,6 +44,7 @@ export function whyNot(
   health: Health | undefined,
   nowMs: number,
 ): Reason | undefined {
+  if (candidate.lacksModel) return "model";
   // Before any preference, and alone: what an account may not use, no wish of a request brings back.
   if (!allowed[candidate.region]) return "residency";
   if (!isWished(candidate.backend, request.preferences)) return "preference";

@@ -1,23 +1,49 @@
-/** The view itself: where it starts, and how a newer snapshot gets in. */
+/** The view itself: where it starts, how a newer snapshot gets in, and how its backends change. */
+import { candidatesAfter } from "./candidates.ts";
 import type { BackendView, FleetView } from "./types.ts";
 
-/** What is known of the fleet from elsewhere. */
-export interface Snapshot {
-  /** Only goes up, at its source. */
+/** Anything that is told in versions which only go up at its source. */
+export interface Versioned {
   readonly version: number;
+}
+
+/** What is known of the fleet from elsewhere. */
+export interface Snapshot extends Versioned {
   readonly backends: readonly BackendView[];
 }
 
 export const NOTHING_KNOWN: FleetView = { version: 0, backends: [], health: {} };
 
 /**
- * The view with a newer snapshot. An older one, the same one or none changes nothing: the last known good stays, and
- * versions only go up. What outcomes taught stays for backends that are still there.
+ * The one rule for whatever comes from elsewhere, in whatever order: an older one, the same one or none changes
+ * nothing. The last known good stays, and versions only go up.
  */
+export function lastKnown<T extends Versioned>(known: T | undefined, offered: T | undefined): T | undefined {
+  return offered && offered.version > (known?.version ?? -1) ? offered : known;
+}
+
+/** The view with a newer snapshot, or the same view (`lastKnown`). */
 export function adopt(fleet: FleetView, offered: Snapshot | undefined): FleetView {
-  if (!offered || offered.version <= (fleet.snapshot ?? -1)) return fleet;
-  const { version, backends } = offered;
-  const known = backends.filter(({ id }) => fleet.health[id] !== undefined);
-  const health = Object.fromEntries(known.map(({ id }) => [id, fleet.health[id]!]));
-  return { ...fleet, version: fleet.version + 1, snapshot: version, backends, health };
+  const known = { version: fleet.snapshot ?? -1, backends: fleet.backends };
+  const { version, backends } = lastKnown<Snapshot>(known, offered) ?? known;
+  return backends === fleet.backends ? fleet : { ...withBackends(fleet, backends), snapshot: version };
+}
+
+/**
+ * The view with these backends. What outcomes taught stays for those that are still there, and goes with the others.
+ * What a decision reckons of a backend is kept where the backend's record is the same one as before, so hand in the
+ * old records where nothing changed.
+ */
+export function withBackends(fleet: FleetView, backends: readonly BackendView[]): FleetView {
+  if (backends === fleet.backends) return fleet;
+  candidatesAfter(fleet.backends, backends);
+  return { ...fleet, version: fleet.version + 1, backends, health: healthOf(fleet, backends) };
+}
+
+function healthOf({ health }: FleetView, backends: readonly BackendView[]): FleetView["health"] {
+  const there = new Set(backends.map(({ id }) => id));
+  const ids = Object.keys(health);
+  // The same record where nobody left: what is aligned with it stays so.
+  if (ids.every((id) => there.has(id))) return health;
+  return Object.fromEntries(ids.filter((id) => there.has(id)).map((id) => [id, health[id]!]));
 }

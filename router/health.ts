@@ -2,6 +2,7 @@
  * What outcomes teach of one backend: the circuit breaker, what a failure counts for, and signs of life. Comparing
  * a backend with its pool is ejection.ts; reading it is standing.ts.
  */
+import { healthsAfter } from "./candidates.ts";
 import { isOutlier } from "./ejection.ts";
 import { faded, HALF_LIFE_MS, LEAST_FAILURE_SECONDS } from "./standing.ts";
 import type { FleetView, Health, Outcome } from "./types.ts";
@@ -169,5 +170,7 @@ function mean(before: number, sample: number | undefined): number {
 }
 
 function changed(fleet: FleetView, backend: string, entry: Health): FleetView {
-  return { ...fleet, version: fleet.version + 1, health: { ...fleet.health, [backend]: entry } };
+  const health = { ...fleet.health, [backend]: entry };
+  healthsAfter(fleet, backend, health);
+  return { ...fleet, version: fleet.version + 1, health };
 }

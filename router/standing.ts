@@ -1,5 +1,5 @@
 /** What a backend's health means at a moment. Everything fades or ends by the clock, so it comes back by itself. */
-import type { Health } from "./types.ts";
+import type { BackendView, Health } from "./types.ts";
 
 /** A probe whose outcome never came frees its slot after this. */
 export const PROBE_MS = 60_000;
@@ -22,6 +22,28 @@ export function isResting(health: Health | undefined, nowMs: number): boolean {
 
 export function isEjected(health: Health | undefined, nowMs: number): boolean {
   return health !== undefined && health.ejectedUntilMs > nowMs;
+}
+
+/** Whether a backend gets requests, and why not, for people who look. */
+export interface Standing {
+  readonly state: "up" | "draining" | "resting" | "ejected" | "misconfigured";
+  /** null: it is up, and nothing is held against it. */
+  readonly reason: string | null;
+}
+
+export function standingOf(backend: BackendView, health: Health | undefined, nowMs: number): Standing {
+  if (backend.lacksModel)
+    return { state: "misconfigured", reason: "Its own list of models lacks the name it is to serve by." };
+  if (backend.state === "draining") return { state: "draining", reason: "An operator drains it." };
+  if (!health) return { state: "up", reason: null };
+  if (health.drainingUntilMs > nowMs) return { state: "draining", reason: "It said that it is draining." };
+  if (isResting(health, nowMs))
+    return { state: "resting", reason: `It failed ${health.failures} times in a row.` };
+  if (isEjected(health, nowMs))
+    return { state: "ejected", reason: "It fails far more often, or is far slower, than its pool." };
+  if (health.retryAtMs > 0)
+    return { state: "resting", reason: "It failed, and one request at a time finds out whether it is back." };
+  return { state: "up", reason: null };
 }
 
 /** A probe is under way and may still tell. */

@@ -66,6 +66,8 @@ export interface BackendView {
   readonly region: string;
   readonly model: string;
   readonly state: "active" | "draining";
+  /** true: its own list of models lacks the one that it is to serve. */
+  readonly lacksModel?: boolean;
   /** Round trip from the edge, ms; undefined until somebody measured it. */
   readonly distanceMs?: number;
 

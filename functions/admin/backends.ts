@@ -11,6 +11,7 @@ import { refresh } from "../fleet/snapshot.ts";
 import type { BackendId } from "../ids.ts";
 import { formatUsd, ZERO } from "../money.ts";
 import { body, checked, name, pathParam, usd } from "./input.ts";
+import { MAX_CONTEXT } from "./models.ts";
 
 const regionId = z.string().regex(/^[a-z0-9-]{1,40}$/, { error: "must be a-z, 0-9 and -, at most 40" });
 
@@ -62,6 +63,9 @@ const backendId = z.string().regex(/^bknd_[A-Za-z0-9.-]{1,60}$/, {
 });
 const chip = z.enum(["gpu", "npu", "cpu"]);
 
+const MAX_REQUESTS = 1_000_000;
+const rate = z.number().min(0.01).max(1e9);
+
 const backendBody = z.strictObject({
   name,
   region: regionId,
@@ -78,6 +82,16 @@ const backendBody = z.strictObject({
   state: z.enum(["active", "draining"]),
   /** USD a million tokens. */
   cost: z.strictObject({ input: usd, cached_input: usd, output: usd }).nullish(),
+  /** Prompt and answer together, where it is less than the model's. */
+  context_length: z.int().min(1).max(MAX_CONTEXT).nullish(),
+  /** false: it cannot call tools, and gets no request that brings some. */
+  tools: z.boolean().nullish(),
+  /** What it runs at once, and what may wait there beyond that. A full one is passed over. */
+  max_concurrent: z.int().min(1).max(MAX_REQUESTS).nullish(),
+  max_waiting: z.int().min(0).max(MAX_REQUESTS).nullish(),
+  /** Where routing starts until it has measured. */
+  prefill_tokens_per_second: rate.nullish(),
+  decode_tokens_per_second: rate.nullish(),
 });
 
 function isBackendUrl(text: string): boolean {
@@ -107,13 +121,42 @@ export async function putBackend(c: Context<AppEnv>): Promise<Response> {
   ]);
   if (region.length === 0) throw new Refusal(invalid(`There is no region '${given.region}'.`, "region"));
   if (model.length === 0) throw new Refusal(invalid(`There is no model '${given.model}'.`, "model"));
-  const { served_as, secret_name, plays, cost, ...same } = given;
+  if (given.max_waiting != null && given.max_concurrent == null)
+    throw new Refusal(
+      invalid("'max_waiting' needs 'max_concurrent': what waits is beyond that.", "max_waiting"),
+    );
+  if (given.context_length != null && given.context_length > model[0]!.contextLength)
+    throw new Refusal(
+      invalid(
+        `'context_length' must not be more than the model's (${model[0]!.contextLength}).`,
+        "context_length",
+      ),
+    );
+  const { cost } = given;
   const costs = {
     costInput: cost?.input ?? null,
     costCachedInput: cost?.cached_input ?? null,
     costOutput: cost?.output ?? null,
   };
-  const values = { ...same, ...costs, servedAs: served_as, secretName: secret_name, plays: plays ?? null };
+  const values = {
+    name: given.name,
+    region: given.region,
+    model: given.model,
+    servedAs: given.served_as,
+    kind: given.kind,
+    chip: given.chip,
+    plays: given.plays ?? null,
+    url: given.url,
+    secretName: given.secret_name,
+    state: given.state,
+    ...costs,
+    contextLength: given.context_length ?? null,
+    tools: given.tools ?? null,
+    maxConcurrent: given.max_concurrent ?? null,
+    maxWaiting: given.max_waiting ?? null,
+    prefillTokensPerSecond: given.prefill_tokens_per_second ?? null,
+    decodeTokensPerSecond: given.decode_tokens_per_second ?? null,
+  };
   const row = await db
     .insert(backends)
     .values({ id, ...values, createdAt: Date.now() })
@@ -152,5 +195,11 @@ const backendView = (row: typeof backends.$inferSelect) => ({
   secret_name: row.secretName,
   state: row.state,
   cost: row.costInput === null ? null : costView(row),
+  context_length: row.contextLength,
+  tools: row.tools,
+  max_concurrent: row.maxConcurrent,
+  max_waiting: row.maxWaiting,
+  prefill_tokens_per_second: row.prefillTokensPerSecond,
+  decode_tokens_per_second: row.decodeTokensPerSecond,
   created_at: new Date(row.createdAt).toISOString(),
 });

@@ -13,7 +13,7 @@ export const modelId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$/,
 });
 
 /** Holds stay within money's range: prices.ts bounds the other factor. */
-const MAX_CONTEXT = 10_000_000;
+export const MAX_CONTEXT = 10_000_000;
 
 const modelBody = z
   .strictObject({

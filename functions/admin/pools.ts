@@ -1,39 +1,35 @@
 /** GET /admin/pools: what each pool counts and has learnt, as of now. */
 import type { Context } from "hono";
 import type { AppEnv } from "../app.ts";
-import { allViews } from "../fleet/pools.ts";
 import { refresh } from "../fleet/snapshot.ts";
+import { type BackendStanding, standingOfPools } from "../fleet/standing.ts";
 
 export async function listPools(c: Context<AppEnv>): Promise<Response> {
   const snapshot = await refresh(c.env);
-  const data = (await allViews(c.env, snapshot)).map(({ pool, view }) => ({
-    region: pool.region,
-    model: pool.model,
-    reachable: view !== undefined,
-    backends: [...snapshot.backends.values()]
-      .filter((backend) => backend.region === pool.region && backend.model === pool.model)
-      .map((backend) => {
-        const load = view?.loads[backend.id];
-        const health = view?.health[backend.id];
-        return {
-          id: backend.id,
-          state: backend.state,
-          placed: load?.placed ?? 0,
-          running: load?.running ?? null,
-          waiting: load?.waiting ?? null,
-          cache_usage: load?.cacheUsage ?? null,
-          failures: health?.failures ?? 0,
-          resting_until: instant(health?.retryAtMs),
-          ejected_until: instant(health?.ejectedUntilMs),
-          draining_until: instant(health?.drainingUntilMs),
-          ttft_ms: health?.ttftMs ? Math.round(health.ttftMs) : null,
-        };
-      }),
-  }));
+  const pools = await standingOfPools(c.env, snapshot);
+  const data = pools.map(({ backends, ...pool }) => ({ ...pool, backends: backends.map(backendView) }));
   return c.json({ object: "list", data });
 }
 
-/** Past ones are of no interest any more. */
-function instant(ms: number | undefined): string | null {
-  return ms !== undefined && ms > Date.now() ? new Date(ms).toISOString() : null;
-}
+const backendView = (backend: BackendStanding) => ({
+  id: backend.id,
+  /** What the operator wants, and how it stands. */
+  state: backend.configured,
+  standing: backend.state,
+  reason: backend.reason,
+  since: instant(backend.sinceMs),
+  placed: backend.placed,
+  running: backend.running,
+  waiting: backend.waiting,
+  cache_usage: backend.cacheUsage,
+  prefix_hit_share: backend.prefixHitShare,
+  prefill_tokens_per_second: backend.prefillTokensPerSecond,
+  decode_tokens_per_second: backend.decodeTokensPerSecond,
+  failures: backend.failures,
+  resting_until: instant(backend.restingUntilMs),
+  ejected_until: instant(backend.ejectedUntilMs),
+  draining_until: instant(backend.drainingUntilMs),
+  ttft_ms: backend.ttftMs === null ? null : Math.round(backend.ttftMs),
+});
+
+const instant = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

@@ -5,10 +5,11 @@
 
 import type { PresentedKey } from "../auth/key.ts";
 import type { Env } from "../env.ts";
-import { noBackend, overloaded, Refusal } from "../errors.ts";
+import { Refusal } from "../errors.ts";
+import { errorOf } from "../fleet/nowhere.ts";
 import { refreshViews } from "../fleet/pools.ts";
 import { remember, remembered } from "../fleet/residency.ts";
-import { type Ask, type Placed, predict } from "../fleet/route.ts";
+import { type Ask, predict } from "../fleet/route.ts";
 import type { Backend, Snapshot } from "../fleet/snapshot.ts";
 import type { Admission, AdmitQuery, Holder } from "./holder.ts";
 import { admit } from "./lease.ts";
@@ -37,7 +38,8 @@ export async function admitWithin(
     await refreshViews(env, view, ask.model, 0);
     prediction = predict(view, ask, undefined, Date.now());
   }
-  let predicted = backendOf(prediction, ask.model);
+  if (prediction.kind !== "placed") throw new Refusal(errorOf(view, ask, prediction)); // Nothing is reserved.
+  let predicted = prediction.backend;
   let admitted = await admitAt(predicted);
   if (!admitted.ok && admitted.residency) {
     remember(presented.hash, admitted.residency);
@@ -48,11 +50,4 @@ export async function admitWithin(
   }
   if (admitted.ok) remember(presented.hash, admitted.residency);
   return { admitted, predicted };
-}
-
-/** Nothing is reserved where there is nowhere to go. */
-function backendOf(prediction: Placed, model: string): Backend {
-  if (prediction.kind === "placed") return prediction.backend;
-  if (prediction.kind === "impossible") throw new Refusal(noBackend(model));
-  throw new Refusal(overloaded("All backends of this model are busy.", prediction.retryAfterSeconds));
 }

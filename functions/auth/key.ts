@@ -4,7 +4,7 @@
  * and a truncated HMAC under it: a forged key is refused here and never wakes an account's object. The object
  * knows the SHA-256 of the secret part alone.
  */
-import type { Env } from "../env.ts";
+import { type Env, settings } from "../env.ts";
 import { type AccountId, isAccountId } from "../ids.ts";
 
 export interface PresentedKey {
@@ -29,7 +29,7 @@ export async function makeKey(
   const letter = LETTERS.findLast((candidate) => (env[`KEY_SECRET_${candidate}`]?.length ?? 0) >= MIN_SECRET);
   if (!letter) throw new Error("no KEY_SECRET_A of 16 characters or more is set: keys cannot be made");
   const secret = hex(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)));
-  const body = `cw_${env.ENVIRONMENT}_${account.slice("acct_".length).replace("_", "")}_${secret}`;
+  const body = `cw_${settings(env).environment}_${account.slice("acct_".length).replace("_", "")}_${secret}`;
   return {
     key: `${body}_${letter}${await tagOf(env, letter, body)}`,
     hash: await sha256(secret),

@@ -7,6 +7,7 @@ import type { Outcome } from "../../router/types.ts";
 import { outputOfEach } from "../admission/bound.ts";
 import type { AttemptRecord } from "../admission/holder.ts";
 import { after } from "../clock.ts";
+import { settings } from "../env.ts";
 import {
   type ApiError,
   backendFailed,
@@ -18,6 +19,7 @@ import {
   overloaded,
   quarantined,
 } from "../errors.ts";
+import { errorOf, type Nowhere } from "../fleet/nowhere.ts";
 import { isFailing } from "../fleet/pools.ts";
 import { isQuarantined, noteDeath } from "../fleet/quarantine.ts";
 import { mayRetry } from "../fleet/retries.ts";
@@ -54,6 +56,8 @@ type Failure = {
   readonly unsent?: true;
   /** It closed the connection over this request. */
   readonly died?: true;
+  /** The request is too long for it, which says nothing of it. */
+  readonly tooLong?: true;
 };
 type Failed = { readonly ok: false } & Failure;
 type Tried = { readonly ok: true; readonly opened: Opened } | Failed;
@@ -76,7 +80,7 @@ export async function open(run: Run): Promise<Opening> {
     const excluded = run.attempts.map((tried) => tried.backend);
     const place = await takePlace(run.env, run.view, run.ask, run.admitted.residency, excluded, attempt);
     if (place.kind !== "placed") {
-      failure ??= nowhere(run, place.kind === "shed" ? place.retryAfterSeconds : undefined);
+      failure ??= { outcome: "refused", error: nowhereError(run, place), another: false };
       break;
     }
     const { backend, placement } = place;
@@ -124,9 +128,10 @@ export async function openAgain(run: Run): Promise<Opened | undefined> {
 
 /** What a failure says of the backend: a request that is at fault itself, or was stopped, says nothing. */
 function outcomeOf(backend: Backend, tried: Failure, waitedMs: number): Outcome {
-  const { outcome, another, draining, error } = tried;
+  const { outcome, another, draining, tooLong, error } = tried;
   const told = (kind: Outcome["kind"]): Outcome => ({ backend: backend.id, kind, waitedMs });
   if (draining) return told("draining");
+  if (tooLong) return told("left");
   if (outcome === "failed") return told("failed");
   if (outcome === "timed_out") return told("silent");
   if (outcome === "refused" && another)
@@ -137,12 +142,11 @@ function outcomeOf(backend: Backend, tried: Failure, waitedMs: number): Outcome 
 /** Going on after a refusal, which did no work, takes nothing of the retry budget. */
 const isFree = ({ outcome, unsent }: Failure): boolean => outcome === "refused" || unsent === true;
 
-function nowhere(run: Run, retryAfterSeconds: number | undefined): Failure {
-  const { model, admitted } = run;
-  const busy =
-    retryAfterSeconds !== undefined && overloaded("All backends of this model are busy.", retryAfterSeconds);
-  const nobody = admitted.residency ? outsideResidency(model.id, admitted.residency) : noBackend(model.id);
-  return { outcome: "refused", error: busy || nobody, another: false };
+/** Inside a residency, that it allows nobody else is what there is to say. */
+function nowhereError({ view, ask, model, admitted }: Run, place: Nowhere): ApiError {
+  const error = errorOf(view, ask, place);
+  if (error.code !== "no_backend" || !admitted.residency) return error;
+  return outsideResidency(model.id, admitted.residency);
 }
 
 /** Tells the holder where the request goes next, so that an expiry would ask the right backend. */
@@ -165,7 +169,7 @@ async function tryOne(
 ): Promise<Tried> {
   const patience = new AbortController();
   // The deadline is the request's own affair (run.stop): it must not look like a slow backend.
-  const firstMs = Number(run.env.FIRST_TOKEN_MS);
+  const { firstTokenMs: firstMs, idleMs } = settings(run.env);
   const timer = setTimeout(() => patience.abort(), firstMs);
   /** Ends the connection of an attempt that is given up. */
   const cut = new AbortController();
@@ -195,6 +199,10 @@ async function tryOne(
     });
     if (response.status !== 200 || !response.body) {
       const tried = await refused(run, response, dialect);
+      // One with less context than the model has is not its last word.
+      const isShort = (backend.contextLength ?? run.model.contextLength) < run.model.contextLength;
+      if (tried.error.code === "context_length_exceeded")
+        return { ...tried, another: isShort, tooLong: true };
       // A proxy in front of it may have given up while it runs on.
       if (tried.outcome === "failed") abandon(run, backend, attempt);
       return tried;
@@ -208,19 +216,12 @@ async function tryOne(
     if (relayed) {
       // Our engine writes nothing before its first token: these headers are the token.
       const silence = () => run.stop.abort("silence");
-      const report = awaitReport(
-        backend,
-        attempt,
-        run.bound,
-        run.stop.signal,
-        Number(run.env.IDLE_MS),
-        silence,
-      );
+      const report = awaitReport(backend, attempt, run.bound, run.stop.signal, idleMs, silence);
       return { ok: true, opened: { ...base, kind: "relay", body: response.body, report } };
     }
     const limits = {
       firstMs: Math.max(0, startedAt + firstMs - Date.now()),
-      idleMs: Number(run.env.IDLE_MS),
+      idleMs,
       maxBytes: run.bound.maxOutput * MAX_BYTES_A_TOKEN + MAX_BYTES_BESIDE,
     };
     const events = readEvents(response.body, limits, dialect, request.n);

@@ -29,8 +29,14 @@ const EARTH_KM = 6_371;
 const MEASURE_EVERY_MS = 30 * SECOND_MS;
 const LIMIT_MS = 3 * SECOND_MS;
 
+/** A measurement that the platform cut with its request never ends: after this its mark counts no more. */
+const STALE_MS = 10 * SECOND_MS;
+/** Of a region, before it is left for the next request. */
+const MOST_ASKED = 3;
+
 const measured = new Map<string, { ms: number; atMs: number }>();
-const measuring = new Set<string>();
+/** When a region's measurement began, while it is under way. */
+const measuring = new Map<string, number>();
 
 /** Milliseconds; undefined where nothing is known of the caller's place and nothing was measured. */
 export function distanceTo(
@@ -48,17 +54,34 @@ export function distanceTo(
 /** Measures the regions that were not lately: beside a request, never in its way; two at once measure once. */
 export async function measure(view: Snapshot, backends: readonly Backend[]): Promise<void> {
   const now = Date.now();
-  const due = new Map<string, Backend>();
-  for (const backend of backends) {
-    const isFresh = now - (measured.get(backend.region)?.atMs ?? 0) < MEASURE_EVERY_MS;
-    if (!isFresh && !measuring.has(backend.region)) due.set(backend.region, backend);
+  const due = [...Map.groupBy(backends, (backend) => backend.region)].filter(
+    ([region]) =>
+      now - (measured.get(region)?.atMs ?? 0) >= MEASURE_EVERY_MS &&
+      now - (measuring.get(region) ?? 0) >= STALE_MS,
+  );
+  await Promise.all(due.map(([region, there]) => measureRegion(view, region, there)));
+}
+
+/** The first that answers: one that is ill must not leave its region without a distance. */
+async function measureRegion(view: Snapshot, region: string, backends: readonly Backend[]): Promise<void> {
+  const startedAt = Date.now();
+  measuring.set(region, startedAt);
+  try {
+    for (const backend of inTurn(backends, startedAt).slice(0, MOST_ASKED)) {
+      const ms = await roundTripMs(backend, view.regions.get(region)?.simulatedDistanceMs ?? 0);
+      if (ms === undefined) continue;
+      measured.set(region, { ms, atMs: Date.now() });
+      return;
+    }
+  } finally {
+    if (measuring.get(region) === startedAt) measuring.delete(region);
   }
-  for (const [region, backend] of due) {
-    measuring.add(region);
-    const ms = await roundTripMs(backend, view.regions.get(region)?.simulatedDistanceMs ?? 0);
-    measuring.delete(region);
-    if (ms !== undefined) measured.set(region, { ms, atMs: Date.now() });
-  }
+}
+
+/** Another one first each time, so that many ill ones do not hide a well one for ever. */
+function inTurn(backends: readonly Backend[], nowMs: number): readonly Backend[] {
+  const first = nowMs % backends.length;
+  return [...backends.slice(first), ...backends.slice(0, first)];
 }
 
 async function roundTripMs(backend: Backend, simulatedMs: number): Promise<number | undefined> {

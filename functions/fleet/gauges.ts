@@ -1,9 +1,9 @@
-/** Asks a backend for its own gauges: health, and metrics where its dialect has them. */
+/** Asks a backend for its own gauges: health, metrics where its dialect has them, and its list of models. */
 import { dialects } from "../dispatch/dialects/by-kind.ts";
 import { beginningOf } from "../dispatch/read.ts";
 import type { Load } from "./load.ts";
-import { MAX_METRICS_BYTES, readSignals } from "./metrics.ts";
-import { readHealth } from "./probe.ts";
+import { MAX_METRICS_BYTES, readSignals, type Signals } from "./metrics.ts";
+import { MAX_MODELS, readHealth, readModels } from "./probe.ts";
 import { type Backend, urlAt } from "./snapshot.ts";
 
 export interface Gauges {
@@ -14,11 +14,15 @@ export interface Gauges {
   readonly certain: boolean;
   /** Of this life of its process, where it says. */
   readonly bootId?: string;
-  readonly load: Partial<Load>;
+  readonly load: Pick<Load, "running" | "waiting" | "cacheUsage">;
+  /** Its counters, where it has `/metrics`. */
+  readonly signals?: Signals;
 }
 
 const MAX_HEALTH_BYTES = 16_384;
 const METRICS_LIMIT_MS = 2_000;
+const MAX_MODELS_BYTES = 1024 * 1024;
+const MODELS_LIMIT_MS = 5_000;
 
 /** Never throws: a backend that does not answer is down. */
 export async function readGauges(backend: Backend): Promise<Gauges> {
@@ -39,12 +43,25 @@ export async function readGauges(backend: Backend): Promise<Gauges> {
     draining: said.state === "draining",
     certain: said.certain,
     ...(said.bootId !== undefined && { bootId: said.bootId }),
+    ...(metrics && { signals: metrics }),
     load: {
       ...(running !== undefined && { running }),
       ...(waiting !== undefined && { waiting }),
       ...(metrics?.cacheUse !== undefined && { cacheUsage: metrics.cacheUse }),
     },
   };
+}
+
+/**
+ * Whether its own list of models lacks `served_as`: SGLang answers to any name, with a model that is another.
+ * Undefined: it does not list, or lists more than is read. Never throws.
+ */
+export async function lacksModel(backend: Backend): Promise<boolean | undefined> {
+  const answer = await ask(backend, "/v1/models", true, MODELS_LIMIT_MS, MAX_MODELS_BYTES);
+  if (answer?.status !== 200) return undefined;
+  const models = readModels(answer.text);
+  if (models.some(({ id }) => id === backend.servedAs)) return false;
+  return models.length === 0 || models.length === MAX_MODELS ? undefined : true;
 }
 
 async function ask(

@@ -13,6 +13,11 @@ export interface Signals {
   /** Tokens since the backend's start: rates come from two readings. A smaller number is a new start. */
   readonly prefixHits?: number;
   readonly prefixQueries?: number;
+  /** Since the start, too: seconds and tokens of decoding, and of computing prompts. */
+  readonly decodeSeconds?: number;
+  readonly decodeTokens?: number;
+  readonly prefillSeconds?: number;
+  readonly prefillTokens?: number;
 }
 
 /** vLLM's is 70 kB; a text beyond this is refused, whoever sends it. */

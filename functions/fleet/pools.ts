@@ -3,14 +3,16 @@
  * versions only going up; and the calls that place an attempt in one and tell how it went. Views carry what other
  * isolates placed, so that a conversation finds its cache wherever its last turn came in.
  */
+import { lastKnown, NOTHING_KNOWN, withBackends } from "../../router/fleet.ts";
 import { createPrefixIndex, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
-import type { FleetView, Health, Outcome } from "../../router/types.ts";
+import type { BackendView, FleetView, Outcome } from "../../router/types.ts";
 import { SECOND_MS, within } from "../clock.ts";
 import type { Env } from "../env.ts";
 import type { AttemptId } from "../ids.ts";
 import type { PoolAnswer, PoolAsk, PoolName, PoolObject, PoolView } from "../objects/pool.ts";
-import { backendView, type Load } from "./load.ts";
+import { backendView } from "./load.ts";
+import type { Speed } from "./member.ts";
 import { backendsOf, type Snapshot } from "./snapshot.ts";
 
 const MAX_AGE_MS = 1 * SECOND_MS;
@@ -29,29 +31,73 @@ const STALE_CALL_MS = 5 * SECOND_MS;
 const prefixes = createPrefixIndex();
 const sessions = createSessions();
 
+/** A pool's backends as last seen, and from what: made anew only when one of these is another. */
+interface Seen {
+  readonly snapshot: Snapshot;
+  readonly view: PoolView | undefined;
+  readonly distanceMs: number | undefined;
+  readonly backends: readonly BackendView[];
+}
+
+interface SeenModel {
+  readonly pools: Map<string, Seen>;
+  fleet: FleetView;
+}
+
+const seen = new Map<string, SeenModel>();
+
 /** The fleet for one model: the snapshot's backends with what is known of their load and health. */
 export function fleetView(
   view: Snapshot,
   model: string,
   distanceMs: (region: string) => number | undefined,
 ): FleetView {
-  const loads: Record<string, Load> = {};
-  const health: Record<string, Health> = {};
+  const pools = poolsOf(view, model);
+  let before = seen.get(model);
+  if (!before)
+    seen.set(model, (before = { pools: new Map(), fleet: { ...NOTHING_KNOWN, prefixes, sessions } }));
   let version = view.takenAt;
   let loadAgeMs = 0;
-  for (const pool of poolsOf(view, model)) {
-    const pooled = known.get(nameOf(pool));
-    if (!pooled) continue;
-    const mine = pooled.view;
-    loadAgeMs = Math.max(loadAgeMs, Date.now() - pooled.takenAt);
-    version = Math.max(version, mine.version);
-    Object.assign(loads, mine.loads);
-    Object.assign(health, mine.health);
+  let isSame = pools.length === before.pools.size;
+  for (const pool of pools) {
+    const name = nameOf(pool);
+    const pooled = known.get(name);
+    if (pooled) {
+      loadAgeMs = Math.max(loadAgeMs, Date.now() - pooled.takenAt);
+      version = Math.max(version, pooled.view.version);
+    }
+    const old = before.pools.get(name);
+    const distance = distanceMs(pool.region);
+    if (old?.snapshot === view && old.view === pooled?.view && old.distanceMs === distance) continue;
+    isSame = false;
+    before.pools.set(name, {
+      snapshot: view,
+      view: pooled?.view,
+      distanceMs: distance,
+      backends: backendsIn(view, pool, pooled?.view, distance),
+    });
   }
-  const backends = backendsOf(view, model).map((backend) =>
-    backendView(backend, distanceMs(backend.region), loads[backend.id]),
-  );
-  return { version, backends, health, loadAgeMs, prefixes, sessions };
+  if (!isSame) {
+    const names = new Set(pools.map(nameOf));
+    for (const name of before.pools.keys()) if (!names.has(name)) before.pools.delete(name);
+    const all = [...before.pools.values()];
+    const health = Object.assign({}, ...all.map((pool) => pool.view?.health));
+    const backends = all.flatMap((pool) => pool.backends);
+    before.fleet = { ...withBackends(before.fleet, backends), health };
+  }
+  return { ...before.fleet, version, loadAgeMs };
+}
+
+function backendsIn(
+  view: Snapshot,
+  pool: PoolName,
+  pooled: PoolView | undefined,
+  distanceMs: number | undefined,
+): BackendView[] {
+  const contextLength = view.models.get(pool.model)?.contextLength;
+  return backendsOf(view, pool.model)
+    .filter((backend) => backend.region === pool.region)
+    .map((backend) => backendView(backend, contextLength, distanceMs, pooled?.loads[backend.id]));
 }
 
 /** Reads the views that are old, beside the request that finds them so. */
@@ -120,9 +166,10 @@ export async function report(
   attempt: AttemptId,
   outcome: Outcome | undefined,
   ended: boolean,
+  speed?: Speed,
 ): Promise<void> {
   try {
-    await objectOf(env, pool).report(attempt, outcome, ended);
+    await objectOf(env, pool).report(attempt, outcome, ended, speed);
   } catch (error) {
     console.error(`pool ${nameOf(pool)} was not told of ${attempt}: ${error}`);
   }
@@ -145,10 +192,13 @@ export async function allViews(
   );
 }
 
-function adopt(name: string, view: PoolView): void {
-  const before = known.get(name);
-  if (before && view.version < before.view.version) return; // An older answer that came late.
-  known.set(name, { view, takenAt: Date.now() });
+function adopt(name: string, offered: PoolView): void {
+  const before = known.get(name)?.view;
+  const view = lastKnown(before, offered);
+  if (!view) return;
+  // The same version says that it still stands so; an older one is an answer that came late.
+  if (view === offered || offered.version === before?.version) known.set(name, { view, takenAt: Date.now() });
+  if (view !== offered) return;
   for (const { salt, blocks, session, backend } of view.placed) {
     insertPrefix(prefixes, salt, blocks, backend);
     if (session !== undefined) rememberSession(sessions, salt, session, backend);

@@ -14,7 +14,8 @@ export interface Health {
   readonly bootId?: string;
 }
 
-const MAX_MODELS = 1_000;
+/** Of a list that is longer, nothing is said of what it lacks. */
+export const MAX_MODELS = 1_000;
 
 /** Reads an answer to the dialect's health request. No answer within its `limitMs` is the caller's `down`. */
 export function readHealth({ health }: Dialect, status: number, text: string): Health {

@@ -18,6 +18,8 @@ function backend(id: string, region: string): Backend {
     state: "active",
   } as const;
   const costs = { costInput: null, costCachedInput: null, costOutput: null };
+  const able = { contextLength: null, tools: null, maxConcurrent: null, maxWaiting: null };
+  const rates = { prefillTokensPerSecond: null, decodeTokensPerSecond: null };
   // Port 9 discards: nobody answers a probe there.
   return {
     id: `bknd_${id}`,
@@ -28,6 +30,8 @@ function backend(id: string, region: string): Backend {
     keepsAttempts: true,
     ...what,
     ...costs,
+    ...able,
+    ...rates,
   };
 }
 

@@ -17,6 +17,7 @@ import { promptText } from "../surfaces/openai/messages.ts";
 import type { ChatRequest } from "../surfaces/openai/schema.ts";
 import type { Bound } from "../usage/plausible.ts";
 import { distanceTo, measure } from "./distance.ts";
+import type { Nowhere } from "./nowhere.ts";
 import { assign, fleetView, refreshViews } from "./pools.ts";
 import { regionsIn } from "./residency.ts";
 import { type Backend, backendsOf, type Snapshot } from "./snapshot.ts";
@@ -33,26 +34,28 @@ export interface Ask {
   readonly prompt: string;
   readonly blocks: readonly string[];
   readonly expectedPromptTokens: number;
+  /** Whether it brings tools. */
+  readonly tools: boolean;
   readonly from: { readonly latitude: number; readonly longitude: number } | undefined;
   readonly deadlineAt: number;
 }
 
 export type Placed =
   | { readonly kind: "placed"; readonly backend: Backend; readonly placement: Placement }
-  | { readonly kind: "shed"; readonly retryAfterSeconds: number }
-  | { readonly kind: "impossible" };
+  | Nowhere;
 
-/** The prompt as the router needs it: what it is likely to be in tokens, and its blocks. */
+/** The prompt as the router needs it: what it is likely to be in tokens, its blocks, whether it brings tools. */
 export function promptOf(
   request: ChatRequest,
   bound: Bound,
-): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens"> {
+): Pick<Ask, "prompt" | "blocks" | "expectedPromptTokens" | "tools"> {
   const text = promptText(request);
   return {
     prompt: hash53(text, hash53(request.model)).toString(36),
     blocks: chainedBlocks(text, BLOCK_TOKENS * CHARACTERS_A_TOKEN),
     // Never more than is held: what is beyond the context is refused, and must not look like work.
     expectedPromptTokens: Math.min(bound.maxInput, Math.ceil(text.length / CHARACTERS_A_TOKEN)),
+    tools: request.tools.length > 0,
   };
 }
 
@@ -91,7 +94,7 @@ export async function takePlace(
   const fleet = fleetOf(view, ask);
   const decision = decide(asked, fleet, nowMs, Math.random);
   if (decision.kind !== "placed") return decision;
-  let refusal: Placed = { kind: "impossible" };
+  let refusal: Placed = { kind: "impossible", reason: undefined };
   const regions = [...new Set(decision.placements.map((placement) => placement.region))];
   for (const [index, region] of regions.entries()) {
     const pool = { region, model: ask.model };
@@ -111,7 +114,7 @@ export async function takePlace(
 
 function placed(view: Snapshot, placement: Placement): Placed {
   const backend = view.backends.get(placement.decode);
-  return backend ? { kind: "placed", backend, placement } : { kind: "impossible" };
+  return backend ? { kind: "placed", backend, placement } : { kind: "impossible", reason: undefined };
 }
 
 function fleetOf(view: Snapshot, ask: Ask): FleetView {
@@ -129,16 +132,23 @@ function requestOf(
   nowMs: number,
 ): RouteRequest {
   const regions = regionsIn(view, residency);
+  const contextLength = view.models.get(ask.model)?.contextLength ?? Number.POSITIVE_INFINITY;
   return {
     model: ask.model,
     promptTokens: ask.bound.maxInput,
-    maxOutput: outputOfEach(ask.bound, ask.request),
+    // A backend ends an answer where the context does: only the room that is left counts. So the model's own context
+    // shuts nobody out by an estimate, and a backend that has less gets what it is likely to hold.
+    maxOutput: Math.max(
+      1,
+      Math.min(outputOfEach(ask.bound, ask.request), contextLength - ask.expectedPromptTokens),
+    ),
     expectedPromptTokens: ask.expectedPromptTokens,
     blocks: ask.blocks,
     blockTokens: BLOCK_TOKENS,
     salt: ask.salt,
     ...(ask.request.session !== undefined && { session: ask.request.session }),
     edgeZone: "",
+    ...(ask.tools && { tools: true }),
     preferences: ask.request.preferences,
     ...(regions && { residency: regions }),
     exclude: [...exclude, ...unfit(backendsOf(view, ask.model), ask.request)],

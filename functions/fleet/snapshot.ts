@@ -32,6 +32,13 @@ export interface Backend {
   readonly costInput: Nanodollars | null;
   readonly costCachedInput: Nanodollars | null;
   readonly costOutput: Nanodollars | null;
+  /** What an operator says it can do; null: the model's context, tools, no limit, rates as measured. */
+  readonly contextLength: number | null;
+  readonly tools: boolean | null;
+  readonly maxConcurrent: number | null;
+  readonly maxWaiting: number | null;
+  readonly prefillTokensPerSecond: number | null;
+  readonly decodeTokensPerSecond: number | null;
   /** The bearer itself, from the environment. */
   readonly secret: string;
   /** Whether it can be asked for an attempt's count and told to abort it (engine/server/README.md). */
@@ -88,9 +95,14 @@ export function urlAt(backend: Pick<Backend, "url">, path: string): string {
   return backend.url.replace(/\/+$/, "") + path;
 }
 
+const grouped = new WeakMap<Snapshot, ReadonlyMap<string, readonly Backend[]>>();
+
 /** The backends that serve a model. */
-export function backendsOf(view: Snapshot, model: string): Backend[] {
-  return [...view.backends.values()].filter((backend) => backend.model === model);
+export function backendsOf(view: Snapshot, model: string): readonly Backend[] {
+  let byModel = grouped.get(view);
+  if (!byModel)
+    grouped.set(view, (byModel = Map.groupBy(view.backends.values(), (backend) => backend.model)));
+  return byModel.get(model) ?? [];
 }
 
 /** Backends alone, read now: for an alarm, which has no snapshot. */

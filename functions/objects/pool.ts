@@ -5,16 +5,18 @@
  * and learns the rest from the backends' own gauges. Slots are leases: one that nobody ends goes at its deadline.
  */
 import { DurableObject } from "cloudflare:workers";
+import { withBackends } from "../../router/fleet.ts";
 import { begin, OPEN_AFTER, observe } from "../../router/health.ts";
 import { type Decision, decide } from "../../router/place.ts";
 import { createPrefixIndex, forgetBackend, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
 import { isResting } from "../../router/standing.ts";
-import type { FleetView, Health, Outcome, RouteRequest } from "../../router/types.ts";
+import type { BackendView, FleetView, Health, Outcome, RouteRequest } from "../../router/types.ts";
 import { SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
-import { type Gauges, readGauges } from "../fleet/gauges.ts";
-import { backendView, type Load } from "../fleet/load.ts";
+import { type Gauges, lacksModel, readGauges } from "../fleet/gauges.ts";
+import type { Load } from "../fleet/load.ts";
+import { type Company, Member, type Speed, type StandingSince } from "../fleet/member.ts";
 import { type Backend, backendsOf, type Snapshot, snapshot } from "../fleet/snapshot.ts";
 import type { AttemptId } from "../ids.ts";
 
@@ -49,6 +51,8 @@ export interface PoolView {
   readonly version: number;
   readonly loads: Readonly<Record<string, Load>>;
   readonly health: Readonly<Record<string, Health>>;
+  /** Whether each gets requests, why not, and since when. */
+  readonly standings: Readonly<Record<string, StandingSince>>;
   /** What was placed since the version that was asked from, as far as it is remembered. */
   readonly placed: readonly PlacedPrefix[];
 }
@@ -61,6 +65,7 @@ export interface PoolAnswer {
 interface Slot {
   readonly backend: string;
   readonly untilMs: number;
+  readonly company: Company;
   /** Prompt tokens to compute until its first token. */
   pendingTokens: number;
 }
@@ -82,10 +87,7 @@ export class PoolObject extends DurableObject<Env> {
     sessions: createSessions(),
   };
   readonly #slots = new Map<AttemptId, Slot>();
-  readonly #gauges = new Map<
-    string,
-    Gauges & { /** Of ours, when it was asked. */ readonly placed: number }
-  >();
+  readonly #members = new Map<string, Member>();
   readonly #placed: { readonly version: number; readonly prefix: PlacedPrefix }[] = [];
   #version = 0;
   #probing = false;
@@ -102,7 +104,8 @@ export class PoolObject extends DurableObject<Env> {
         0,
         (request.expectedPromptTokens ?? request.promptTokens) - cachedTokens,
       );
-      this.#slots.set(attempt, { backend: decode, untilMs, pendingTokens });
+      const company = this.#members.get(decode)!.place(pendingTokens, distanceMs);
+      this.#slots.set(attempt, { backend: decode, untilMs, company, pendingTokens });
       this.#fleet = begin(this.#fleet, decode, now);
       this.#remember(request, decode, now);
     }
@@ -110,13 +113,24 @@ export class PoolObject extends DurableObject<Env> {
     return { decision, view: this.#view(now, since) };
   }
 
-  /** How an attempt goes. `ended` gives its slot back; without an outcome nothing is learnt of the backend. */
-  async report(attempt: AttemptId, outcome: Outcome | undefined, ended: boolean): Promise<void> {
+  /**
+   * How an attempt goes. `ended` gives its slot back; without an outcome nothing is learnt of the backend's health,
+   * and without a speed nothing of its rates.
+   */
+  async report(
+    attempt: AttemptId,
+    outcome: Outcome | undefined,
+    ended: boolean,
+    speed?: Speed,
+  ): Promise<void> {
     const now = Date.now();
     const slot = this.#slots.get(attempt);
-    if (slot) slot.pendingTokens = 0;
-    if (ended) this.#slots.delete(attempt);
-    if (outcome) this.#fleet = observe(this.#fleet, outcome, now);
+    if (slot) {
+      if (speed) this.#members.get(slot.backend)?.learn(speed, slot.company);
+      this.#free(attempt, slot, ended);
+    }
+    // One that was removed is not learnt of again.
+    if (outcome && this.#members.has(outcome.backend)) this.#fleet = observe(this.#fleet, outcome, now);
     this.#changed(now);
   }
 
@@ -145,50 +159,60 @@ export class PoolObject extends DurableObject<Env> {
   #view(now: number, since: number): PoolView {
     this.#expireSlots(now);
     const loads: Record<string, Load> = {};
-    for (const id of new Set([
-      ...this.#gauges.keys(),
-      ...[...this.#slots.values()].map((slot) => slot.backend),
-    ])) {
-      loads[id] = this.#load(id);
+    const standings: Record<string, StandingSince> = {};
+    for (const backend of this.#fleet.backends) {
+      const member = this.#members.get(backend.id)!;
+      loads[backend.id] = member.load();
+      standings[backend.id] = member.standing(backend, this.#fleet.health[backend.id], now);
     }
     const placed = this.#placed.filter((one) => one.version > since).map((one) => one.prefix);
-    return { version: this.#version, loads, health: this.#fleet.health, placed };
-  }
-
-  #load(id: string): Load {
-    let placed = 0;
-    let pendingPrefillTokens = 0;
-    for (const slot of this.#slots.values()) {
-      if (slot.backend !== id) continue;
-      placed++;
-      pendingPrefillTokens += slot.pendingTokens;
-    }
-    return { placed, pendingPrefillTokens, ...this.#gaugesNow(id, placed) };
-  }
-
-  /** The backend's own gauges, without those of ours that have ended since it said so. */
-  #gaugesNow(id: string, placed: number): Partial<Load> {
-    const gauges = this.#gauges.get(id);
-    if (!gauges) return {};
-    const ended = Math.max(0, gauges.placed - placed);
-    const { running, ...load } = gauges.load;
-    return { ...load, ...(running !== undefined && { running: Math.max(0, running - ended) }) };
+    return { version: this.#version, loads, health: this.#fleet.health, standings, placed };
   }
 
   /** The pool as it stands: its members, how loaded each is. Ejection compares among them, so the view lists all. */
   #look(view: Snapshot, pool: PoolName, now: number, distanceMs: number): void {
     this.#expireSlots(now);
-    const members = membersOf(view, pool);
-    const backends = members.map((backend) => backendView(backend, distanceMs, this.#load(backend.id)));
-    this.#fleet = { ...this.#fleet, backends };
+    const contextLength = view.models.get(pool.model)?.contextLength;
+    const rows = membersOf(view, pool);
+    const backends = rows.map((row) => {
+      let member = this.#members.get(row.id);
+      if (!member) this.#members.set(row.id, (member = new Member(row)));
+      return member.view(row, contextLength, distanceMs);
+    });
+    const before = this.#fleet.backends;
+    const isSame = backends.length === before.length && backends.every((one, at) => one === before[at]);
+    if (isSame) return;
+    this.#forgetAllBut(backends);
+    this.#fleet = withBackends(this.#fleet, backends);
+  }
+
+  /** What was removed leaves nothing here: its id may come back as another machine. */
+  #forgetAllBut(backends: readonly BackendView[]): void {
+    const there = new Set(backends.map(({ id }) => id));
+    for (const id of this.#members.keys()) {
+      if (there.has(id)) continue;
+      this.#members.delete(id);
+      forgetBackend(this.#fleet.prefixes!, id);
+      for (const [attempt, slot] of this.#slots) if (slot.backend === id) this.#slots.delete(attempt);
+    }
+  }
+
+  #free(attempt: AttemptId, slot: Slot, ended: boolean): void {
+    const member = this.#members.get(slot.backend);
+    member?.computed(slot.pendingTokens);
+    slot.pendingTokens = 0;
+    if (!ended) return;
+    member?.end();
+    this.#slots.delete(attempt);
   }
 
   #expireSlots(now: number): void {
     for (const [attempt, slot] of this.#slots) {
       if (slot.untilMs > now) continue;
-      this.#slots.delete(attempt);
+      this.#free(attempt, slot, true);
       // Nobody told how it went: that says nothing of the backend, and frees its probe.
       this.#fleet = observe(this.#fleet, { backend: slot.backend, kind: "left" }, now);
+      this.#changed(now);
     }
   }
 
@@ -215,7 +239,7 @@ export class PoolObject extends DurableObject<Env> {
   /** Asks the backends for their gauges where those are old: beside the request, never in its way. */
   #probe(view: Snapshot, pool: PoolName, now: number): void {
     const old = membersOf(view, pool).filter(
-      (backend) => now - (this.#gauges.get(backend.id)?.atMs ?? 0) > GAUGES_MS,
+      (backend) => now - (this.#members.get(backend.id)?.gauges?.atMs ?? 0) > GAUGES_MS,
     );
     if (this.#probing || old.length === 0) return;
     this.#probing = true;
@@ -232,29 +256,31 @@ export class PoolObject extends DurableObject<Env> {
     for (let round = 0; round < OPEN_AFTER && asked.length > 0; round++) {
       await this.#readAll(asked);
       const now = Date.now();
-      asked = asked.filter(({ id }) => !this.#gauges.get(id)?.up && !isResting(this.#fleet.health[id], now));
+      asked = asked.filter(({ id }) => {
+        const gauges = this.#members.get(id)?.gauges;
+        return gauges && !gauges.up && !isResting(this.#fleet.health[id], now);
+      });
     }
   }
 
   async #readAll(backends: readonly Backend[]): Promise<void> {
-    for (let i = 0; i < backends.length; i += PROBES_AT_ONCE) {
-      await Promise.all(
-        backends.slice(i, i + PROBES_AT_ONCE).map(async (backend) => {
-          const before = this.#gauges.get(backend.id);
-          const gauges = await readGauges(backend);
-          this.#gauges.set(backend.id, { ...gauges, placed: this.#load(backend.id).placed });
-          this.#heard(backend.id, gauges);
-          if (
-            before?.bootId !== undefined &&
-            gauges.bootId !== undefined &&
-            before.bootId !== gauges.bootId
-          ) {
-            forgetBackend(this.#fleet.prefixes!, backend.id); // A new process: its cache is empty.
-          }
-          this.#changed(gauges.atMs);
-        }),
-      );
-    }
+    for (let i = 0; i < backends.length; i += PROBES_AT_ONCE)
+      await Promise.all(backends.slice(i, i + PROBES_AT_ONCE).map((backend) => this.#read(backend)));
+  }
+
+  async #read(backend: Backend): Promise<void> {
+    const { id } = backend;
+    const gauges = await readGauges(backend);
+    const member = this.#members.get(id);
+    if (!member) return; // Removed meanwhile.
+    const before = member.gauges;
+    member.hear(gauges);
+    this.#heard(id, gauges);
+    if (before?.bootId !== undefined && gauges.bootId !== undefined && before.bootId !== gauges.bootId)
+      forgetBackend(this.#fleet.prefixes!, id); // A new process: its cache is empty.
+    if (gauges.up && member.asksForModels(gauges.atMs))
+      member.hearModels(await lacksModel(backend), Date.now());
+    this.#changed(Date.now());
   }
 }
 

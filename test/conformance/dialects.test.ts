@@ -441,6 +441,10 @@ describe("metrics", () => {
       cacheUse: 0,
       prefixHits: 1280,
       prefixQueries: 3819,
+      decodeSeconds: 3.7245204709988684,
+      decodeTokens: 388,
+      prefillSeconds: 15.409284564001155,
+      prefillTokens: 2554,
     });
   });
 
@@ -451,6 +455,8 @@ describe("metrics", () => {
       cacheUse: 0,
       prefixHits: 891,
       prefixQueries: 1757,
+      decodeSeconds: 1.2341596179985572,
+      decodeTokens: 83,
     });
   });
 

@@ -2,7 +2,7 @@
  * D1: the authority for the list of accounts, models, prices, regions and backends, and the read model of usage,
  * which the outbox alone fills. Tables with a text or joint key are WITHOUT ROWID (by hand in the migration).
  */
-import { blob, index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { blob, index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
 import type { AccountId, BackendId, Jurisdiction, KeyId, PriceId, RequestId } from "../../ids.ts";
 import type { Usage } from "../../money.ts";
@@ -71,6 +71,14 @@ export const backends = sqliteTable("backends", {
   costInput: money("cost_input"),
   costCachedInput: money("cost_cached_input"),
   costOutput: money("cost_output"),
+  /** What it can do, where an operator says; null: the model's context, tools, no limit. */
+  contextLength: integer("context_length"),
+  tools: integer("tools", { mode: "boolean" }),
+  maxConcurrent: integer("max_concurrent"),
+  maxWaiting: integer("max_waiting"),
+  /** Where routing starts until it has measured: prompt tokens a second, and tokens a second of one stream. */
+  prefillTokensPerSecond: real("prefill_tokens_per_second"),
+  decodeTokensPerSecond: real("decode_tokens_per_second"),
   createdAt: instant("created_at").notNull(),
 });
 

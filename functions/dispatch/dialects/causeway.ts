@@ -28,5 +28,10 @@ export const causeway: Dialect = {
     cacheUse: [["causeway:kv_cache_usage_perc"]],
     prefixHits: [["causeway:prefix_cache_hits_total"]],
     prefixQueries: [["causeway:prefix_cache_queries_total"]],
+    decodeSeconds: [["causeway:time_per_output_token_seconds_sum"]],
+    decodeTokens: [["causeway:time_per_output_token_seconds_count"]],
+    // It tells no time of prefill alone: outcomes do.
+    prefillSeconds: [],
+    prefillTokens: [],
   },
 };

@@ -88,6 +88,11 @@ export interface MetricWords {
   /** Prompt tokens found in the prefix cache, and looked up there, since the start. */
   readonly prefixHits: Alternatives;
   readonly prefixQueries: Alternatives;
+  /** Time that was spent decoding and the tokens of it; prompt tokens that were computed and the time of that. */
+  readonly decodeSeconds: Alternatives;
+  readonly decodeTokens: Alternatives;
+  readonly prefillSeconds: Alternatives;
+  readonly prefillTokens: Alternatives;
 }
 
 export type Alternatives = readonly (readonly string[])[];

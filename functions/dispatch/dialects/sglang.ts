@@ -47,5 +47,12 @@ export const sglang: Dialect = {
     cacheUse: [["sglang:token_usage"]],
     prefixHits: [["sglang:cached_tokens_total"]],
     prefixQueries: [["sglang:prompt_tokens_total"]],
+    decodeSeconds: [["sglang:inter_token_latency_seconds_sum"], ["sglang:time_per_output_token_seconds_sum"]],
+    decodeTokens: [
+      ["sglang:inter_token_latency_seconds_count"],
+      ["sglang:time_per_output_token_seconds_count"],
+    ],
+    prefillSeconds: [],
+    prefillTokens: [],
   },
 };

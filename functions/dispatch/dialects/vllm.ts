@@ -35,5 +35,9 @@ export const vllm: Dialect = {
     cacheUse: [["vllm:kv_cache_usage_perc"], ["vllm:gpu_cache_usage_perc"]],
     prefixHits: [["vllm:prefix_cache_hits_total"], ["vllm:gpu_prefix_cache_hits_total"]],
     prefixQueries: [["vllm:prefix_cache_queries_total"], ["vllm:gpu_prefix_cache_queries_total"]],
+    decodeSeconds: [["vllm:inter_token_latency_seconds_sum"], ["vllm:time_per_output_token_seconds_sum"]],
+    decodeTokens: [["vllm:inter_token_latency_seconds_count"], ["vllm:time_per_output_token_seconds_count"]],
+    prefillSeconds: [["vllm:request_prefill_time_seconds_sum"]],
+    prefillTokens: [["vllm:request_prefill_kv_computed_tokens_sum"]],
   },
 };
