@@ -16,6 +16,7 @@ export const REASONS = [
   "context",
   "tools",
   "tried",
+  "misconfigured",
   "draining",
   "ejected",
   "resting",
@@ -44,13 +45,13 @@ export function whyNot(
   health: Health | undefined,
   nowMs: number,
 ): Reason | undefined {
-  if (candidate.lacksModel) return "model";
   // Before any preference, and alone: what an account may not use, no wish of a request brings back.
   if (!allowed[candidate.region]) return "residency";
   if (!isWished(candidate.backend, request.preferences)) return "preference";
   if (tokens > candidate.contextLength) return "context";
   if (request.tools === true && !candidate.callsTools) return "tools";
   if (request.exclude.length > 0 && request.exclude.includes(candidate.id)) return "tried";
+  if (candidate.lacksModel) return "misconfigured";
   if (!candidate.isActive) return "draining";
   if (health !== undefined) {
     if (health.drainingUntilMs > nowMs) return "draining";

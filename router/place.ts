@@ -177,7 +177,7 @@ function lastResort(
 
 function refusal(furthest: number, retrySeconds: number, random: () => number): Decision {
   const reason = REASONS[furthest] ?? "model";
-  if (furthest < REASONS.indexOf("draining")) return { kind: "impossible", reason };
+  if (furthest < REASONS.indexOf("misconfigured")) return { kind: "impossible", reason };
   // Up to a quarter later by chance: those who were refused together do not come back together.
   const seconds = Math.ceil(Number.isFinite(retrySeconds) ? retrySeconds * (1 + random() / 4) : 0);
   const retryAfterSeconds = Math.min(LONGEST_RETRY_SECONDS, Math.max(LEAST_RETRY_SECONDS, seconds));

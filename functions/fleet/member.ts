@@ -35,7 +35,7 @@ export type StandingSince = Standing & { readonly sinceMs: number };
 
 /** Its list of models is read again after this; where it lacked the model, sooner. */
 const MODELS_MS = MINUTE_MS;
-const MODELS_AGAIN_MS = 5 * SECOND_MS;
+const MODELS_AGAIN_MS = 2 * SECOND_MS;
 /** Of the counts of cache hits, this much stays from one reading to the next: the share is of the last half minute. */
 const HITS_KEPT = 0.97;
 const LEAST_QUERIES = 1;

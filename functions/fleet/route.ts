@@ -132,17 +132,15 @@ function requestOf(
   nowMs: number,
 ): RouteRequest {
   const regions = regionsIn(view, residency);
+  // A backend ends an answer where the context does, so only the room that is left counts: the model's own context
+  // shuts nobody out by an estimate, and a backend that has less gets what it is likely to hold.
   const contextLength = view.models.get(ask.model)?.contextLength ?? Number.POSITIVE_INFINITY;
+  const expectedPromptTokens = Math.min(ask.expectedPromptTokens, contextLength - 1);
   return {
     model: ask.model,
     promptTokens: ask.bound.maxInput,
-    // A backend ends an answer where the context does: only the room that is left counts. So the model's own context
-    // shuts nobody out by an estimate, and a backend that has less gets what it is likely to hold.
-    maxOutput: Math.max(
-      1,
-      Math.min(outputOfEach(ask.bound, ask.request), contextLength - ask.expectedPromptTokens),
-    ),
-    expectedPromptTokens: ask.expectedPromptTokens,
+    maxOutput: Math.min(outputOfEach(ask.bound, ask.request), contextLength - expectedPromptTokens),
+    expectedPromptTokens,
     blocks: ask.blocks,
     blockTokens: BLOCK_TOKENS,
     salt: ask.salt,

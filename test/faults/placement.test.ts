@@ -127,7 +127,6 @@ it("preferences are kept: only, ignore, order, and no fallbacks", async () => {
   for (let i = 0; i < 3; i++)
     expect((await where({ ignore: ["bknd_d", "bknd_a"] })).backend).toMatch(/bknd_[bc]/);
   expect((await where({ order: ["bknd_d", "bknd_b"] })).backend).toBe("bknd_d");
-  expect(await where({ region: "nowhere" })).toMatchObject({ status: 503 });
   fresh.behave = (call) => call.die();
   expect((await where({ order: ["bknd_d"], allow_fallbacks: false })).status).toBe(502);
   expect((await where({ order: ["bknd_d", "bknd_b"] })).status).toBe(200);
@@ -210,6 +209,209 @@ it("one account's long prompt does not shut out another's short one", async () =
   (await upstream.call(0)).finish();
   stop.abort();
   await held;
+});
+
+/** A model of its own with these backends: what one test teaches the router is nothing to the next. */
+async function fleetOf(
+  model: string,
+  members: Record<string, { upstream: Upstream; kind?: string; able?: Record<string, unknown> }>,
+) {
+  await admin(edge.run, "PUT", `/models/${model}`, { ...about, name: model });
+  await admin(edge.run, "POST", "/prices", { model, input: "1", cached_input: "1", output: "1" });
+  for (const [id, { upstream, kind, able }] of Object.entries(members))
+    await register(edge.run, upstream, id, model, kind, "us-east", able);
+}
+
+const errorOf = async (response: Response) => {
+  const { error } = (await response.json()) as { error: { code: string; message: string; param: string } };
+  return { status: response.status, ...error };
+};
+
+const poolOf = async (model: string) => {
+  const { data } = await admin<{ data: { model: string; backends: Record<string, any>[] }[] }>(
+    edge.run,
+    "GET",
+    "/pools",
+  );
+  return data.find((pool) => pool.model === model)!.backends;
+};
+
+it("a request that is longer than a backend's context goes to one that has room, or is a 400", async () => {
+  const model = "two-contexts";
+  const [short, long] = [await startUpstream(), await startUpstream()];
+  await fleetOf(model, {
+    bknd_short: { upstream: short, able: { context_length: 500 } },
+    bknd_long: { upstream: long },
+  });
+  for (let i = 0; i < 4; i++) await (await send({ model, messages: conversation(`tall ${i}`) })).text();
+  expect([short.calls.length, long.calls.length]).toEqual([0, 4]);
+  await admin(edge.run, "DELETE", "/backends/bknd_long");
+  expect(await errorOf(await send({ model, messages: conversation("tall") }))).toMatchObject({
+    status: 400,
+    code: "context_length_exceeded",
+    message: expect.stringContaining("500 tokens"),
+  });
+  expect((await send({ model })).status).toBe(200);
+});
+
+it("a backend that finds a request too long for its context is not the last word, and is not held guilty", async () => {
+  const model = "mistaken-contexts";
+  const tooLong = { error: { code: "context_length_exceeded", message: "maximum context length" } };
+  const short = await startUpstream((call) => call.refuse(400, tooLong));
+  const long = await startUpstream();
+  await fleetOf(model, {
+    bknd_short1: { upstream: short, able: { context_length: 500, decode_tokens_per_second: 10_000 } },
+    bknd_long1: { upstream: long, able: { decode_tokens_per_second: 1 } },
+  });
+  for (let i = 1; i <= 3; i++) {
+    expect((await send({ model })).headers.get("x-causeway-backend")).toBe("bknd_long1");
+    expect(short.calls.length).toBe(i); // Asked first each time.
+  }
+});
+
+it("a full backend is passed over; where all are full, the answer is a 503 with Retry-After", async () => {
+  const model = "full-model";
+  const [full, free] = [await startUpstream(() => {}), await startUpstream()];
+  const fast = { decode_tokens_per_second: 100_000, prefill_tokens_per_second: 1e6 };
+  await fleetOf(model, {
+    bknd_full: { upstream: full, able: { max_concurrent: 1, max_waiting: 0, ...fast } },
+  });
+  const held = send({ model });
+  await full.call(0);
+  const refused = await send({ model });
+  expect(refused.status).toBe(503);
+  expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+  await refused.text();
+  await register(edge.run, free, "bknd_free", model);
+  for (let i = 0; i < 4; i++)
+    expect((await send({ model })).headers.get("x-causeway-backend")).toBe("bknd_free");
+  (await full.call(0)).finish();
+  await (await held).text();
+  full.behave = (call) => call.finish();
+  await eventually(async () => {
+    const response = await send({ model });
+    await response.text();
+    return response.headers.get("x-causeway-backend") === "bknd_full" ? true : undefined;
+  }, "the full backend to be free again");
+  expect(full.calls.length).toBeGreaterThan(1);
+});
+
+/** A whole answer of twelve tokens: so long until the first, and so long between two. */
+const paced = (firstMs: number, betweenMs: number) => async (call: Call) => {
+  call.report.prompt_tokens = 1_000;
+  call.open();
+  for (let token = 0; token < 12; token++) {
+    await new Promise((resolve) => setTimeout(resolve, token === 0 ? firstMs : betweenMs));
+    call.token("x");
+  }
+  call.finish();
+};
+
+it("rates are measured: what is slow in truth gets dear, whatever its operator says, and the other gets the traffic", async () => {
+  const model = "paced-model";
+  const slow = await startUpstream(paced(200, 40));
+  const fast = await startUpstream(paced(1, 6));
+  const promised = { prefill_tokens_per_second: 50_000, decode_tokens_per_second: 500 };
+  await fleetOf(model, {
+    bknd_slow: { upstream: slow, kind: "openai", able: promised },
+    bknd_fast: { upstream: fast, kind: "openai" },
+  });
+  const messages = conversation("rates");
+  const first = await send({ model, messages, max_tokens: 12 });
+  expect(first.headers.get("x-causeway-backend")).toBe("bknd_slow");
+  await first.text();
+  for (const only of ["bknd_slow", "bknd_slow", "bknd_fast", "bknd_fast", "bknd_fast"])
+    await (await send({ model, messages, max_tokens: 12, provider: { only: [only] } })).text();
+  const rates = await eventually(async () => {
+    const pool = await poolOf(model);
+    const of = (id: string) => pool.find((backend) => backend.id === id)!;
+    const [one, other] = [of("bknd_slow"), of("bknd_fast")];
+    return one.decode_tokens_per_second && other.decode_tokens_per_second ? { one, other } : undefined;
+  }, "rates to be measured");
+  // Timers fire late and never early: these hold on any machine. Twelve tokens at 40 ms; 1,000 in 200 ms, of which the way there may take some.
+  expect(rates.one.decode_tokens_per_second).toBeLessThan(30);
+  expect(rates.one.prefill_tokens_per_second).toBeLessThan(25_000);
+  expect(rates.other.decode_tokens_per_second).toBeGreaterThan(rates.one.decode_tokens_per_second);
+  const { ranked } = explained(
+    await eventually(async () => {
+      const response = await send({ model, messages: conversation("other rates") });
+      await response.text();
+      return response.headers.get("x-causeway-backend") === "bknd_fast" ? response : undefined;
+    }, "the fast one to be chosen"),
+  );
+  const decode = Object.fromEntries(ranked.map(({ backend, terms }) => [backend, terms.decode]));
+  expect(decode.bknd_slow).toBeGreaterThan(decode.bknd_fast);
+});
+
+it("a server's own counters go before the edge's clock, and its cache's hits are shown", async () => {
+  const model = "counted-model";
+  const upstream = await startUpstream();
+  await fleetOf(model, { bknd_counted: { upstream } });
+  let turns = 0;
+  const counters = () => {
+    turns++;
+    return [
+      `causeway:time_per_output_token_seconds_sum ${turns * 2}`,
+      `causeway:time_per_output_token_seconds_count ${turns * 14}`,
+      `causeway:prefix_cache_hits_total ${turns * 75}`,
+      `causeway:prefix_cache_queries_total ${turns * 100}`,
+    ].join("\n");
+  };
+  Object.defineProperty(upstream, "metrics", { get: counters });
+  const backend = await eventually(async () => {
+    await (await send({ model })).text();
+    const [one] = await poolOf(model);
+    return one.decode_tokens_per_second ? one : undefined;
+  }, "three differences of counters");
+  expect(backend.decode_tokens_per_second).toBeCloseTo(7, 0); // 14 tokens in 2 s, alone.
+  expect(backend.prefix_hit_share).toBeCloseTo(0.75, 5);
+});
+
+it("a backend whose list of models lacks its name is reported and gets nothing, until it has it", async () => {
+  const model = "listed-model";
+  const [wrong, right] = [await startUpstream(), await startUpstream()];
+  wrong.models = ["another-model"];
+  right.models = ["another-model", model];
+  await fleetOf(model, {
+    bknd_wrong: { upstream: wrong, kind: "sglang" },
+    bknd_right: { upstream: right, kind: "sglang" },
+  });
+  const standing = (state: string) =>
+    eventually(async () => {
+      const found = (await poolOf(model)).find(({ id }) => id === "bknd_wrong")!;
+      return found.standing === state ? found : undefined;
+    }, `the backend to be ${state}`);
+  expect(await standing("misconfigured")).toMatchObject({
+    state: "active",
+    reason: expect.stringContaining("list of models"),
+    since: expect.any(String),
+  });
+  const before = wrong.calls.length;
+  for (let i = 0; i < 6; i++) expect((await send({ model })).status).toBe(200);
+  expect(wrong.calls.length).toBe(before);
+  expect((await send({ model, provider: { only: ["bknd_wrong"] } })).status).toBe(503);
+  expect(wrong.calls.length).toBe(before);
+  wrong.models = [model];
+  await standing("up");
+  expect((await send({ model, provider: { only: ["bknd_wrong"] } })).status).toBe(200);
+});
+
+it.each([
+  [{ only: ["bknd_nobody"] }, "provider.only", "bknd_nobody"],
+  [{ region: "nowhere" }, "provider.region", "nowhere"],
+  [{ order: ["bknd_nobody"], allow_fallbacks: false }, "provider.order", "bknd_nobody"],
+  [{ ignore: ["us-east"] }, "provider", "leaves no backend"],
+])("preferences %j that leave nobody over are a 400 that says so", async (provider, param, says) => {
+  expect(await errorOf(await send({ provider }))).toMatchObject({
+    status: 400,
+    param,
+    message: expect.stringContaining(says),
+  });
+});
+
+it("names that are nobody's do no harm where others are known, or where they only come first", async () => {
+  for (const provider of [{ only: ["bknd_nobody", "bknd_a"] }, { order: ["bknd_nobody"] }])
+    expect((await send({ provider })).status).toBe(200);
 });
 
 it("slots are leases: after all of it, nothing is in flight", async () => {

@@ -60,10 +60,11 @@ export async function register(
   model = MODEL,
   kind = "causeway",
   region = "us-east",
+  able: Record<string, unknown> = {},
 ) {
   const where = { name: id, region, model, served_as: model, kind, chip: "cpu" };
   const more = { url: upstream.url, secret_name: "BACKEND_TEST_SECRET", state: "active" };
-  await admin(edge, "PUT", `/backends/${id}`, { ...where, ...more });
+  await admin(edge, "PUT", `/backends/${id}`, { ...where, ...more, ...able });
 }
 
 export const startUpstream = (behave?: Parameters<typeof Upstream.start>[1]) =>

@@ -166,6 +166,9 @@ export class Upstream {
   reports: "kept" | "lost" = "kept";
   /** What it says of itself; it counts what runs by itself. */
   health = { status: "ok", code: 200 };
+  /** What it answers to `/metrics` and as the ids of `/v1/models`; undefined: 404. */
+  metrics: string | undefined;
+  models: readonly string[] | undefined;
   readonly secret: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -213,6 +216,9 @@ export class Upstream {
     if (request.headers.authorization !== `Bearer ${this.secret}`) return void response.writeHead(401).end();
     const attempt = /^\/causeway\/v1\/attempts\/(.+)$/.exec(pathname)?.[1];
     if (attempt) return this.#report(attempt, request.method!, searchParams.get("wait") === "end", response);
+    if (pathname === "/metrics" && this.metrics !== undefined) return void response.end(this.metrics);
+    if (pathname === "/v1/models" && this.models)
+      return void response.end(JSON.stringify({ object: "list", data: this.models.map((id) => ({ id })) }));
     if (request.method !== "POST") return void response.writeHead(404).end();
     let text = "";
     for await (const chunk of request) text += chunk;
