@@ -1,20 +1,31 @@
 /**
- * Three regions under steady traffic while engines are killed, slowed, stopped and started again, and a whole region
+ * Three regions under steady traffic while engines are killed, slowed, stopped, reset and started again, and a whole region
  * hangs: nothing fails that another region could have served, there is no storm of attempts, and every book is right.
  * The blows are set here; test/long/chaos.test.ts draws them.
  */
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { ask, audited, eventually } from "../support/platform.ts";
+import { admin, ask, audited, eventually } from "../support/platform.ts";
+import { ResetProxy } from "../support/reset.ts";
 import { type Run, startRun } from "../support/run.ts";
-import { inFlight, pause, slow, Traffic } from "../support/traffic.ts";
+import { inFlight, pause, placedOn, slow, Traffic } from "../support/traffic.ts";
 
 let run: Run;
 let traffic: Traffic;
+/** Stands before the engine of eu-west. */
+let proxy: ResetProxy;
 beforeAll(async () => {
   run = await startRun({ vars: { FIRST_TOKEN_MS: "4000", IDLE_MS: "4000", REQUEST_DEADLINE_MS: "40000" } });
   traffic = await Traffic.prepare(run);
+  const id = "bknd_eu-west-1";
+  proxy = await ResetProxy.start(run.backends.find((backend) => backend.id === id)!.url);
+  const { data } = await admin<{ data: { id: string; created_at: string }[] }>(run, "GET", "/backends");
+  const { id: _, created_at: __, ...row } = data.find((backend) => backend.id === id)!;
+  await admin(run, "PUT", `/backends/${id}`, { ...row, url: proxy.url });
 });
-afterAll(() => run?.stop());
+afterAll(async () => {
+  await run?.stop();
+  await proxy?.stop();
+});
 
 const pidOf = (region: string) => run.refresh().backends.find((backend) => backend.region === region)!.pid;
 
@@ -35,7 +46,18 @@ it("serves on through kills, stops and the loss of a region", { timeout: 240_000
   const backAt = Date.now();
   await pause(5_000);
   await run.kill9Engine("bknd_ap-east-1");
-  await pause(4_000);
+  await pause(6_000);
+  // The process lives and its connections are reset, as soon as some carry an answer.
+  const { reset, served } = await eventually(async () => {
+    const served = traffic.ended.length;
+    const live = await placedOn(run, "bknd_eu-west-1");
+    return live > 0 ? { reset: proxy.reset(), served } : undefined;
+  }, "connections to reset");
+  expect(reset).toBeGreaterThan(0);
+  await eventually(
+    async () => (traffic.ended.length > served + 16 ? true : undefined),
+    "answers after the reset",
+  );
   await traffic.stop();
 
   expect(traffic.failed).toEqual([]);
@@ -49,6 +71,13 @@ it("serves on through kills, stops and the loss of a region", { timeout: 240_000
   console.log({ requests, attempts, cut: traffic.ended.filter((one) => one.cut).length });
   expect(attempts / requests).toBeLessThanOrEqual(1.2);
   await eventually(async () => ((await inFlight(run)) === 0 ? true : undefined), "nothing in flight");
+  // Under all of it the pools measured the engines, by the engines' own counters.
+  const { data } = await admin<{ data: { backends: Record<string, unknown>[] }[] }>(run, "GET", "/pools");
+  for (const backend of data.flatMap((pool) => pool.backends))
+    expect(backend).toMatchObject({
+      decode_tokens_per_second: expect.any(Number),
+      prefix_hit_share: expect.any(Number),
+    });
 });
 
 it("answers a fast 503 with Retry-After when every backend is gone, without a storm", {

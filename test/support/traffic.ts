@@ -93,6 +93,17 @@ export async function inFlight(run: Run): Promise<number> {
   return data.flatMap((pool) => pool.backends).reduce((sum, backend) => sum + backend.placed, 0);
 }
 
+/** Places that are taken on one backend. */
+export async function placedOn(run: Run, id: string): Promise<number> {
+  const { data } = await admin<{ data: { backends: { id: string; placed: number }[] }[] }>(
+    run,
+    "GET",
+    "/pools",
+  );
+  const backend = data.flatMap((pool) => pool.backends).find((one) => one.id === id);
+  return backend?.placed ?? 0;
+}
+
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** Stops and continues a process in turns, so that it does half of its work. */
