@@ -38,6 +38,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
   const { env } = c;
   const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const startedAt = Date.now();
+  const { requestDeadlineMs } = settings(env);
   const requestId = c.get("requestId");
   const presented = c.get("presented");
 
@@ -59,7 +60,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
   };
 
   // Routed on what this isolate knows, before the admission's round trip, which carries the first placement.
-  const deadlineAt = startedAt + settings(env).requestDeadlineMs;
+  const deadlineAt = startedAt + requestDeadlineMs;
   const from = placeOf(c.req.raw.cf);
   const ask: Ask = {
     request,

@@ -72,11 +72,12 @@ export function candidatesOf(backends: readonly BackendView[]): Candidates {
 
 /**
  * Reckons `after`, a view's next backends, from those before: where the same backends stand in the same order, only
- * the records that are other objects than before are reckoned anew.
+ * the records that are other objects than before are reckoned anew. Whether they are the same.
  */
-export function candidatesAfter(before: readonly BackendView[], after: readonly BackendView[]): void {
+export function candidatesAfter(before: readonly BackendView[], after: readonly BackendView[]): boolean {
+  const isSame = areSame(before, after);
   const known = reckoned.get(before);
-  if (!known || reckoned.has(after) || !areSame(before, after)) return;
+  if (!isSame || !known || reckoned.has(after)) return isSame;
   const { regions, positions, regionOf } = known;
   const byModel = new Map(known.byModel);
   const copied = new Map<string, Candidate[]>();
@@ -93,6 +94,7 @@ export function candidatesAfter(before: readonly BackendView[], after: readonly 
     candidates[position] = candidate(backend, position, candidates[position]!.region);
   }
   reckoned.set(after, { regions, byModel, positions, regionOf });
+  return true;
 }
 
 function areSame(before: readonly BackendView[], after: readonly BackendView[]): boolean {
@@ -121,15 +123,22 @@ export function healthsOf(candidates: readonly Candidate[], health: FleetView["h
   return healths;
 }
 
-/** The same after one backend's health changed, from what was aligned before: for `observe` and `begin`. */
-export function healthsAfter(fleet: FleetView, backend: string, after: FleetView["health"]): void {
+/** The same after the health of these backends changed, from what was aligned before. */
+export function healthsAfter(
+  fleet: FleetView,
+  backends: readonly string[],
+  after: FleetView["health"],
+): void {
   const known = aligned.get(fleet.health);
-  const position = reckoned.get(fleet.backends)?.positions.get(backend);
-  if (!known || position === undefined) return;
+  const positions = reckoned.get(fleet.backends)?.positions;
+  if (!known || !positions) return;
   const { candidates } = known;
   const healths = [...known.healths];
-  // One that serves another model has a position among others.
-  if (candidates[position]?.id === backend) healths[position] = after[backend];
+  for (const backend of backends) {
+    const position = positions.get(backend);
+    // One that serves another model has a position among others.
+    if (position !== undefined && candidates[position]?.id === backend) healths[position] = after[backend];
+  }
   aligned.set(after, { candidates, healths });
 }
 

@@ -1,5 +1,5 @@
 /** The view itself: where it starts, how a newer snapshot gets in, and how its backends change. */
-import { candidatesAfter } from "./candidates.ts";
+import { candidatesAfter, healthsAfter } from "./candidates.ts";
 import type { BackendView, FleetView } from "./types.ts";
 
 /** Anything that is told in versions which only go up at its source. */
@@ -36,14 +36,19 @@ export function adopt(fleet: FleetView, offered: Snapshot | undefined): FleetVie
  */
 export function withBackends(fleet: FleetView, backends: readonly BackendView[]): FleetView {
   if (backends === fleet.backends) return fleet;
-  candidatesAfter(fleet.backends, backends);
-  return { ...fleet, version: fleet.version + 1, backends, health: healthOf(fleet, backends) };
+  const isSame = candidatesAfter(fleet.backends, backends);
+  const health = isSame ? fleet.health : healthOf(fleet, backends);
+  return { ...fleet, version: fleet.version + 1, backends, health };
+}
+
+/** The view with these backends' health as somebody else learnt it: a pool's, where an edge keeps the fleet's. */
+export function withHealth(fleet: FleetView, learnt: FleetView["health"]): FleetView {
+  const health = { ...fleet.health, ...learnt };
+  healthsAfter(fleet, Object.keys(learnt), health);
+  return { ...fleet, version: fleet.version + 1, health };
 }
 
 function healthOf({ health }: FleetView, backends: readonly BackendView[]): FleetView["health"] {
-  const there = new Set(backends.map(({ id }) => id));
-  const ids = Object.keys(health);
-  // The same record where nobody left: what is aligned with it stays so.
-  if (ids.every((id) => there.has(id))) return health;
-  return Object.fromEntries(ids.filter((id) => there.has(id)).map((id) => [id, health[id]!]));
+  const known = backends.filter(({ id }) => health[id] !== undefined);
+  return Object.fromEntries(known.map(({ id }) => [id, health[id]!]));
 }

@@ -171,6 +171,6 @@ function mean(before: number, sample: number | undefined): number {
 
 function changed(fleet: FleetView, backend: string, entry: Health): FleetView {
   const health = { ...fleet.health, [backend]: entry };
-  healthsAfter(fleet, backend, health);
+  healthsAfter(fleet, [backend], health);
   return { ...fleet, version: fleet.version + 1, health };
 }

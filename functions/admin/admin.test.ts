@@ -266,6 +266,16 @@ describe("backends", () => {
     expect(first).toMatchObject({ status: 200, body: { id: "bknd_one.1", ...backend } });
     const second = await admin("PUT", "/backends/bknd_one.1", { ...backend, plays: null, state: "draining" });
     expect(second.body).toEqual({ ...first.body, plays: null, state: "draining" });
+    const able = {
+      ...{ context_length: 4_096, tools: false, max_concurrent: 8, max_waiting: 0 },
+      ...{ prefill_tokens_per_second: 5_000, decode_tokens_per_second: 12.5 },
+    };
+    expect((await admin("PUT", "/backends/bknd_one.1", { ...backend, ...able })).body).toMatchObject(able);
+    const nothing = Object.fromEntries(Object.keys(able).map((field) => [field, null]));
+    expect(
+      (await admin("PUT", "/backends/bknd_one.1", { ...backend, state: "draining" })).body,
+    ).toMatchObject(nothing);
+    await admin("PUT", "/backends/bknd_one.1", { ...backend, plays: null, state: "draining" });
     expect((await admin("GET", "/backends")).body.data).toContainEqual(second.body);
     expect(await admin("DELETE", "/backends/bknd_one.1")).toEqual({
       status: 200,
@@ -290,6 +300,17 @@ describe("backends", () => {
       await refused("PUT", `/backends/${id}`, backend, "id");
     await refused("PUT", "/backends/bknd_1", { ...backend, region: "nowhere" }, "region");
     await refused("PUT", "/backends/bknd_1", { ...backend, model: "unknown" }, "model");
+    for (const [field, values] of Object.entries({
+      context_length: [0, 1.5, model.context_length + 1, "8192"],
+      tools: ["yes", 1],
+      max_concurrent: [0, -1, 2.5, 1_000_001],
+      max_waiting: [-1, 0.5],
+      prefill_tokens_per_second: [0, -1, 1e12, "fast"],
+      decode_tokens_per_second: [0, -1, 1e12, "fast"],
+    }))
+      for (const value of values)
+        await refused("PUT", "/backends/bknd_1", { ...backend, max_concurrent: 4, [field]: value }, field);
+    await refused("PUT", "/backends/bknd_1", { ...backend, max_waiting: 4 }, "max_waiting");
     await refused("PUT", "/backends/bknd_1", { ...backend, kind: "grpc" }, "kind");
     await refused("PUT", "/backends/bknd_1", { ...backend, chip: "tpu" }, "chip");
     await refused("PUT", "/backends/bknd_1", { ...backend, state: "on" }, "state");

@@ -3,7 +3,7 @@
  * versions only going up; and the calls that place an attempt in one and tell how it went. Views carry what other
  * isolates placed, so that a conversation finds its cache wherever its last turn came in.
  */
-import { lastKnown, NOTHING_KNOWN, withBackends } from "../../router/fleet.ts";
+import { lastKnown, NOTHING_KNOWN, withBackends, withHealth } from "../../router/fleet.ts";
 import { createPrefixIndex, insertPrefix } from "../../router/prefix.ts";
 import { createSessions, rememberSession } from "../../router/sessions.ts";
 import type { BackendView, FleetView, Outcome } from "../../router/types.ts";
@@ -76,14 +76,13 @@ export function fleetView(
       distanceMs: distance,
       backends: backendsIn(view, pool, pooled?.view, distance),
     });
+    if (pooled && pooled.view !== old?.view) before.fleet = withHealth(before.fleet, pooled.view.health);
   }
   if (!isSame) {
     const names = new Set(pools.map(nameOf));
     for (const name of before.pools.keys()) if (!names.has(name)) before.pools.delete(name);
-    const all = [...before.pools.values()];
-    const health = Object.assign({}, ...all.map((pool) => pool.view?.health));
-    const backends = all.flatMap((pool) => pool.backends);
-    before.fleet = { ...withBackends(before.fleet, backends), health };
+    const backends = [...before.pools.values()].flatMap((pool) => pool.backends);
+    before.fleet = withBackends(before.fleet, backends);
   }
   return { ...before.fleet, version, loadAgeMs };
 }

@@ -1,8 +1,10 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Env } from "../env.ts";
 import type { AttemptId } from "../ids.ts";
 import { parseChatRequest } from "../surfaces/openai/schema.ts";
+import { distanceTo, measure } from "./distance.ts";
+import { errorOf } from "./nowhere.ts";
 import { type Ask, predict, promptOf, takePlace } from "./route.ts";
 import type { Backend, Region, Snapshot } from "./snapshot.ts";
 
@@ -116,7 +118,7 @@ it("a pool that is full sends on to the next region", async () => {
   const asked: string[] = [];
   const shed = {
     decision: { kind: "shed", reason: "busy", retryAfterSeconds: 3 },
-    view: { version: 1, loads: {}, health: {}, placed: [] },
+    view: { version: 1, loads: {}, health: {}, standings: {}, placed: [] },
   };
   const full = {
     assign: async ({ pool }: { pool: { region: string } }) => {
@@ -129,6 +131,67 @@ it("a pool that is full sends on to the next region", async () => {
     retryAfterSeconds: 3,
   });
   expect(asked).toEqual(["near", "far"]);
+});
+
+describe("a request that brings tools", () => {
+  const tooled = (): Ask => {
+    const plain = ask("hello");
+    const request = { ...plain.request, tools: [{ type: "function" }] };
+    return { ...plain, request, ...promptOf(request, plain.bound) };
+  };
+  const withTools = (can: Readonly<Record<string, boolean | null>>): Snapshot => ({
+    ...view,
+    backends: new Map(
+      [...view.backends].map(([id, one]) => [id, { ...one, tools: can[one.name] ?? one.tools }]),
+    ),
+  });
+
+  it("goes to a backend that can call them, however far", () => {
+    const near = withTools({ n1: false, n2: false, n3: false });
+    expect(predict(near, tooled(), undefined, Date.now())).toMatchObject({ backend: { region: "far" } });
+    expect(predict(near, ask("hello"), undefined, Date.now())).toMatchObject({ backend: { region: "near" } });
+  });
+
+  it("is a 400 that names them where no backend can", () => {
+    const none = withTools({ n1: false, n2: false, n3: false, f1: false });
+    const nowhere = predict(none, tooled(), undefined, Date.now());
+    expect(nowhere).toMatchObject({ kind: "impossible", reason: "tools" });
+    if (nowhere.kind === "placed") throw new Error("placed");
+    expect(errorOf(none, tooled(), nowhere)).toMatchObject({ status: 400, param: "tools", retryable: false });
+  });
+});
+
+it("measures a region's distance on the next backend where the first is ill, and again where a call was cut", async () => {
+  const there = ["d1", "d2", "d3"].map((id) => ({ ...backend(id, "cut"), url: `http://${id}.test` }));
+  const regions = new Map([["cut", region("cut", 0, "us")]]);
+  const cut = { ...view, regions };
+  const asked: string[] = [];
+  let isHanging = true;
+  const fetched = vi.spyOn(globalThis, "fetch").mockImplementation((url) => {
+    asked.push(String(url));
+    // As a call that the platform cut with its request: it never settles.
+    if (isHanging) return new Promise(() => {});
+    return asked.length % 3 === 0 ? Promise.resolve(new Response("ok")) : Promise.reject(new Error("ill"));
+  });
+  const clock = vi.spyOn(Date, "now");
+  const startedAt = 1_900_000_000_000;
+  clock.mockReturnValue(startedAt);
+  try {
+    void measure(cut, there);
+    await vi.waitFor(() => expect(asked.length).toBe(1));
+    clock.mockReturnValue(startedAt + 1_000);
+    await measure(cut, there); // Under way: not twice.
+    expect(asked.length).toBe(1);
+    isHanging = false;
+    asked.length = 0;
+    clock.mockReturnValue(startedAt + 11_000);
+    await measure(cut, there);
+    expect(new Set(asked).size).toBe(3);
+    expect(distanceTo(regions.get("cut")!, undefined)).toBeTypeOf("number");
+  } finally {
+    clock.mockRestore();
+    fetched.mockRestore();
+  }
 });
 
 it("predicts the nearest region where nothing speaks against it", () => {

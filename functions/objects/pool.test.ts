@@ -111,6 +111,68 @@ describe("a pool", () => {
     expect((await object.view(pool, 0)).health[bad]!.retryAtMs).toBeGreaterThan(Date.now());
   });
 
+  it("knows nothing any more of a backend that was removed: load, health, rates, prefixes", async () => {
+    const object = newPool();
+    const gone = "bknd_gone";
+    const where = { name: gone, region: REGION, model: MODEL, served_as: MODEL, kind: "openai", chip: "gpu" };
+    const how = { url: "http://127.0.0.1:9", secret_name: "BACKEND_TEST_SECRET", state: "active" };
+    const only = { preferences: { only: [gone] } };
+    await admin("PUT", `/backends/${gone}`, { ...where, ...how });
+    const blocks = Array.from({ length: 8 }, (_, at) => `block-${at}`);
+    const ask = asking({ request: request({ ...only, blocks, promptTokens: 2_000 }) });
+    const late = asking({ request: request(only) });
+    for (const one of [ask, late]) expect((await object.assign(one)).decision.kind).toBe("placed");
+    await object.report(ask.attempt, { backend: gone, kind: "failed", waitedMs: 5 }, true);
+    await admin("DELETE", `/backends/${gone}`);
+    const view = await object.view(pool, 0);
+    expect([view.loads, view.health, view.standings].map((record) => gone in record)).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    // An outcome that comes late is nobody's.
+    await object.report(late.attempt, { backend: gone, kind: "failed" }, true);
+    expect((await object.view(pool, 0)).health).not.toHaveProperty(gone);
+    await admin("PUT", `/backends/${gone}`, { ...where, ...how });
+    const { decision } = await object.assign(
+      asking({ request: request({ ...only, blocks, promptTokens: 2_000 }) }),
+    );
+    expect(decision).toMatchObject({ kind: "placed", placements: [{ decode: gone, cachedTokens: 0 }] });
+    expect((await object.view(pool, 0)).loads[gone]!.placed).toBe(1);
+    await admin("DELETE", `/backends/${gone}`);
+  });
+
+  it("learns rates from answers, of one that had no company, and tells them to edges", async () => {
+    const object = newPool();
+    const one = ids[1]!;
+    const fast = { prefillTokens: 1_000, firstTokenMs: 600, decodeTokens: 100, decodeMs: 1_000 };
+    for (let turn = 0; turn < 3; turn++) {
+      const ask = asking({ request: request({ preferences: { only: [one] } }), distanceMs: 100 });
+      await object.assign(ask);
+      await object.report(ask.attempt, { backend: one, kind: "served", waitedMs: 600 }, false);
+      await object.report(ask.attempt, undefined, true, fast);
+    }
+    const load = (await object.view(pool, 0)).loads[one]!;
+    expect(load.prefillTokensPerSecond).toBe(2_000); // 1,000 in 600 ms, of which 100 are the way.
+    expect(load.decodeTokensPerSecond).toBeCloseTo(100 * (1 + 1 / 32), 0); // It slowed itself.
+  });
+
+  it("says how each backend stands, why, and since when", async () => {
+    const object = newPool();
+    const bad = ids[2]!;
+    const before = (await object.view(pool, 0)).standings[bad]!;
+    expect(before).toMatchObject({ state: "up", reason: null });
+    for (let i = 0; i < 5; i++) {
+      const ask = asking({ request: request({ preferences: { only: [bad] } }) });
+      await object.assign(ask);
+      await object.report(ask.attempt, { backend: bad, kind: "failed", waitedMs: 500 }, true);
+    }
+    const resting = (await object.view(pool, 0)).standings[bad]!;
+    expect(resting).toMatchObject({ state: "resting", reason: "It failed 5 times in a row." });
+    expect(resting.sinceMs).toBeGreaterThanOrEqual(before.sinceMs);
+    expect((await object.view(pool, 0)).standings[bad]!.sinceMs).toBe(resting.sinceMs);
+  });
+
   it("answers a request that none of its members may take with the reason", async () => {
     const { decision } = await newPool().assign(asking({ request: request({ exclude: ids }) }));
     expect(decision.kind).not.toBe("placed");

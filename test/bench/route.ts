@@ -9,6 +9,7 @@ import { cpus } from "node:os";
 import { candidatesOf } from "../../router/candidates.ts";
 import { noTerms, question, weigh } from "../../router/cost.ts";
 import { boundsOf, whyNot } from "../../router/filter.ts";
+import { withBackends, withHealth } from "../../router/fleet.ts";
 import { begin, observe } from "../../router/health.ts";
 import { explain, place } from "../../router/place.ts";
 import { createPrefixIndex, insertPrefix, matchPrefix } from "../../router/prefix.ts";
@@ -39,13 +40,21 @@ for (const { id } of backends) insertPrefix(prefixes, "everyone", systemPrompt, 
 
 let pool: FleetView = { version: 1, backends: backends.slice(0, 50), health: {} };
 
-/** The same with another record of health: what is kept from one decision to the next is of no use. */
-let changed = fleet;
+/** The same after an outcome; what one placement and what a pool of 83 has to tell; and all that is known, anew. */
+let after = fleet;
+let loads = backends;
+let poolsLoads = backends;
+let poolsHealth: FleetView["health"] = {};
+let anew = fleet;
 
 const rows = {
   "place: 10 best, 64 blocks": () => place(next(), fleet, NOW_MS, random),
   "place: prefix on all 1,000": () => place({ ...everywhere, blocks: systemPrompt }, fleet, NOW_MS, random),
-  "place: an outcome since": () => place(next(), changed, NOW_MS, random),
+  "place: an outcome since": () => place(next(), after, NOW_MS, random),
+  "place: another load since": () => place(next(), withBackends(fleet, loads), NOW_MS, random),
+  "place: a pool's view since": () =>
+    place(next(), withBackends(withHealth(fleet, poolsHealth), poolsLoads), NOW_MS, random),
+  "place: all health new": () => place(next(), anew, NOW_MS, random),
   "explain: and why not, each": () => explain(next(), fleet, NOW_MS, random),
   "score and sort all": () => sortAll(next()),
   "insert a prompt's 64 blocks": () => {
@@ -63,7 +72,14 @@ for (let warm = 0; warm < 300; warm++) for (const run of Object.values(rows)) ru
 // In turns, so that whatever else the machine does hits all alike.
 for (let round = 0; round < decisions; round++) {
   for (const [name, run] of Object.entries(rows)) {
-    changed = { ...fleet, health: { ...fleet.health } };
+    const at = Math.floor(random() * BACKENDS);
+    after = observe(fleet, { backend: backends[at]!.id, kind: "served", waitedMs: 250 }, NOW_MS);
+    loads = backends.with(at, { ...backends[at]!, placed: Math.floor(random() * 64) });
+    const isTold = (one: number) => one % 12 === at % 12;
+    poolsLoads = backends.map((backend, one) => (isTold(one) ? { ...backend } : backend));
+    const told = backends.filter((_, one) => isTold(one)).map(({ id }) => [id, { ...fleet.health[id]! }]);
+    poolsHealth = Object.fromEntries(told);
+    anew = { ...fleet, health: { ...fleet.health } };
     const start = process.hrtime.bigint();
     run();
     times.get(name)![round] = Number(process.hrtime.bigint() - start) / 1000;
