@@ -45,6 +45,9 @@ export interface Engine {
   readonly port: number;
 }
 
+/** What an engine runs at once, and lets wait: the defaults of its `--max-sequences` and `--max-queue`. */
+export const limits = { maxConcurrent: 8, maxWaiting: 64 } as const;
+
 export const engines: readonly Engine[] = [
   { id: "bknd_us-east-1", name: "us-east-1", region: "us-east", plays: "gpu", port: 8801 },
   { id: "bknd_eu-west-1", name: "eu-west-1", region: "eu-west", plays: "gpu", port: 8802 },

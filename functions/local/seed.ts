@@ -1,7 +1,7 @@
 /** Fills a new edge through the admin API, as an operator would. Nothing is made twice. */
 import { Failure } from "./failure.ts";
 import type { Demo, Files, Run } from "./files.ts";
-import { engines, model, regions } from "./fleet.ts";
+import { engines, limits, model, regions } from "./fleet.ts";
 
 /** @returns the demo account's key, the same at each start. */
 export async function seed(
@@ -33,6 +33,9 @@ export async function seed(
       url: backend.url,
       secret_name: "BACKEND_LOCAL_SECRET",
       state: "active",
+      tools: true,
+      max_concurrent: limits.maxConcurrent,
+      max_waiting: limits.maxWaiting,
     });
   }
   return await seedDemo(admin, url, files);

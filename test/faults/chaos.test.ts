@@ -17,10 +17,7 @@ beforeAll(async () => {
   run = await startRun({ vars: { FIRST_TOKEN_MS: "4000", IDLE_MS: "4000", REQUEST_DEADLINE_MS: "40000" } });
   traffic = await Traffic.prepare(run);
   const id = "bknd_eu-west-1";
-  proxy = await ResetProxy.start(run.backends.find((backend) => backend.id === id)!.url);
-  const { data } = await admin<{ data: { id: string; created_at: string }[] }>(run, "GET", "/backends");
-  const { id: _, created_at: __, ...row } = data.find((backend) => backend.id === id)!;
-  await admin(run, "PUT", `/backends/${id}`, { ...row, url: proxy.url });
+  proxy = await ResetProxy.before(run, id, run.backends.find((backend) => backend.id === id)!.url);
 });
 afterAll(async () => {
   await run?.stop();

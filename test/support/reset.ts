@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { admin, type Edge } from "./platform.ts";
 
 export class ResetProxy {
   readonly #server: Server;
@@ -20,6 +21,15 @@ export class ResetProxy {
     const proxy = new ResetProxy(target);
     proxy.#server.listen(0, "127.0.0.1");
     await once(proxy.#server, "listening");
+    return proxy;
+  }
+
+  /** Stands before a registered backend from now on. */
+  static async before(edge: Edge, id: string, url: string): Promise<ResetProxy> {
+    const proxy = await ResetProxy.start(url);
+    const { data } = await admin<{ data: { id: string; created_at: string }[] }>(edge, "GET", "/backends");
+    const { id: _, created_at: __, ...row } = data.find((backend) => backend.id === id)!;
+    await admin(edge, "PUT", `/backends/${id}`, { ...row, url: proxy.url });
     return proxy;
   }
 
