@@ -4,7 +4,7 @@ import { learnRate, type Measured, NOTHING_MEASURED, rateOf } from "./measured.t
 
 const taught = (samples: readonly (readonly [tokens: number, seconds: number])[], slowed = 1): Measured =>
   samples.reduce<Measured>(
-    (measured, [tokens, seconds]) => learnRate(measured, "decode", tokens, seconds, slowed),
+    (measured, [tokens, seconds]) => learnRate(measured, "decode", tokens, seconds, { slowed }),
     NOTHING_MEASURED,
   );
 
@@ -71,6 +71,12 @@ describe("a measured rate", () => {
     ["a rate of no machine", 1e12, 1],
   ])("takes no sample of %s", (_what, tokens, seconds) => {
     expect(learnRate(NOTHING_MEASURED, "decode", tokens, seconds)).toBe(NOTHING_MEASURED);
+  });
+
+  it("too fast for the clock is at least so fast: it counts where less is believed, and only there", () => {
+    const learnt = learnRate(NOTHING_MEASURED, "prefill", 1_000, 0.001, { believed: 200 });
+    expect(learnt.prefill).toEqual([20_000]);
+    expect(learnRate(learnt, "prefill", 130, 0.001, { believed: 20_000 })).toBe(learnt);
   });
 
   it("is finite, positive and bounded in memory, whatever is said", () => {

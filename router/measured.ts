@@ -10,7 +10,7 @@ const ENOUGH = 3;
 /** Below and beyond these a sample is no rate of any machine. */
 const LEAST_RATE = 0.01;
 const MOST_RATE = 10_000_000;
-/** A sample of less work, or of less time, is noise of the clock and of the network. */
+/** A sample of less work is noise; one of less time is too short for the clock. */
 const LEAST_TOKENS = { prefill: 128, decode: 8 } as const;
 const LEAST_SECONDS = 0.05;
 
@@ -26,18 +26,20 @@ export const NOTHING_MEASURED: Measured = { prefill: [], decode: [] };
 
 /**
  * With one more sample: `tokens` in `seconds`. `slowed` is how many times longer that took than it would have alone
- * (`slowing`): rates are of a backend that does nothing else. A sample that cannot be one changes nothing.
+ * (`slowing`): rates are of a backend that does nothing else. A sample that cannot be one changes nothing; one that
+ * was too short for the clock says "at least so fast", and counts only where that is more than is `believed`.
  */
 export function learnRate(
   measured: Measured,
   what: keyof Measured,
   tokens: number,
   seconds: number,
-  slowed = 1,
+  { slowed = 1, believed = Number.POSITIVE_INFINITY }: { slowed?: number; believed?: number } = {},
 ): Measured {
-  const rate = (tokens / seconds) * slowed;
-  const isWork = tokens >= LEAST_TOKENS[what] && seconds >= LEAST_SECONDS;
+  const rate = (tokens / Math.max(seconds, LEAST_SECONDS)) * slowed;
+  const isWork = tokens >= LEAST_TOKENS[what] && seconds > 0;
   if (!isWork || !(rate >= LEAST_RATE && rate <= MOST_RATE)) return measured;
+  if (seconds < LEAST_SECONDS && rate <= believed) return measured;
   return { ...measured, [what]: [...measured[what].slice(1 - REMEMBERED), rate] };
 }
 

@@ -4,6 +4,7 @@
  */
 import { slowing } from "../../router/load.ts";
 import { learnRate, type Measured, NOTHING_MEASURED, rateOf } from "../../router/measured.ts";
+import { decodeRate, prefillRate } from "../../router/rates.ts";
 import { type Standing, standingOf } from "../../router/standing.ts";
 import type { BackendView, Health } from "../../router/types.ts";
 import { MINUTE_MS, SECOND_MS } from "../clock.ts";
@@ -174,7 +175,9 @@ export class Member {
   }
 
   #learn(what: keyof Measured, tokens: number, seconds: number, slowed: number): void {
-    const measured = learnRate(this.#measured, what, tokens, seconds, slowed);
+    const view = this.#alone();
+    const believed = what === "prefill" ? prefillRate(view) : decodeRate(view);
+    const measured = learnRate(this.#measured, what, tokens, seconds, { slowed, believed });
     if (measured === this.#measured) return;
     this.#measured = measured;
     this.#changed();
@@ -199,7 +202,12 @@ export class Member {
   }
 
   #slowing(): number {
-    return slowing(backendView(this.#backend, undefined, undefined, this.load()));
+    return slowing(this.#alone());
+  }
+
+  /** As it stands, without its distance from anybody. */
+  #alone(): BackendView {
+    return backendView(this.#backend, undefined, undefined, this.load());
   }
 
   #limit(): number {

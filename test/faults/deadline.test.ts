@@ -44,6 +44,7 @@ it("before the first token, or in a whole answer, is a 504 and costs nothing", a
     edge.upstream.behave = behave;
     const response = await ask(edge.run, account.key, hello());
     expect(response.status).toBe(504);
+    expect(response.headers.get("retry-after")).toMatch(/^([1-9]|[1-5]\d|60)$/);
     await response.text();
     const generation = await settled(edge.run, account.key, response.headers.get("x-request-id")!);
     expect(generation).toMatchObject({ ending: "deadline", cost_nanodollars: "0" });
