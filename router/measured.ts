@@ -27,7 +27,8 @@ export const NOTHING_MEASURED: Measured = { prefill: [], decode: [] };
 /**
  * With one more sample: `tokens` in `seconds`. `slowed` is how many times longer that took than it would have alone
  * (`slowing`): rates are of a backend that does nothing else. A sample that cannot be one changes nothing; one that
- * was too short for the clock says "at least so fast", and counts only where that is more than is `believed`.
+ * was too short for the clock (or less than nothing: what was taken off for the way was too much) says "at least so
+ * fast", and counts only where that is more than is `believed`.
  */
 export function learnRate(
   measured: Measured,
@@ -37,8 +38,7 @@ export function learnRate(
   { slowed = 1, believed = Number.POSITIVE_INFINITY }: { slowed?: number; believed?: number } = {},
 ): Measured {
   const rate = (tokens / Math.max(seconds, LEAST_SECONDS)) * slowed;
-  const isWork = tokens >= LEAST_TOKENS[what] && seconds > 0;
-  if (!isWork || !(rate >= LEAST_RATE && rate <= MOST_RATE)) return measured;
+  if (!(tokens >= LEAST_TOKENS[what] && rate >= LEAST_RATE && rate <= MOST_RATE)) return measured;
   if (seconds < LEAST_SECONDS && rate <= believed) return measured;
   return { ...measured, [what]: [...measured[what].slice(1 - REMEMBERED), rate] };
 }
