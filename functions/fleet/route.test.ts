@@ -136,7 +136,10 @@ it("a pool that is full sends on to the next region", async () => {
 describe("a request that brings tools", () => {
   const tooled = (): Ask => {
     const plain = ask("hello");
-    const request = { ...plain.request, tools: [{ type: "function" }] };
+    const request: Ask["request"] = {
+      ...plain.request,
+      tools: [{ type: "function", function: { name: "look_up" } }],
+    };
     return { ...plain, request, ...promptOf(request, plain.bound) };
   };
   const withTools = (can: Readonly<Record<string, boolean | null>>): Snapshot => ({
