@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { adminRoutes } from "./admin/routes.ts";
 import { identified, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
+import { admittedWith, requires, type Scope } from "./auth/scopes.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
@@ -18,6 +19,7 @@ export interface AppEnv {
     presented: PresentedKey;
     account: AccountId;
     key: KeyId;
+    scopes: readonly Scope[];
   };
 }
 
@@ -33,12 +35,12 @@ app.use(async (c, next) => {
 app.get("/health", (c) => c.json({ status: "ok" }));
 
 app.use("/v1/*", presentsKey);
-app.post("/v1/chat/completions", completion);
-app.get("/v1/models", identified, listModels);
-app.get("/v1/models/:id{.+}", identified, oneModel);
-app.get("/v1/usage", identified, usage);
-app.get("/v1/generation", identified, generation);
-app.get("/v1/balance", identified, balance);
+app.post("/v1/chat/completions", admittedWith("inference"), completion);
+app.get("/v1/models", identified, requires("inference"), listModels);
+app.get("/v1/models/:id{.+}", identified, requires("inference"), oneModel);
+app.get("/v1/usage", identified, requires("usage"), usage);
+app.get("/v1/generation", identified, requires("inference"), generation);
+app.get("/v1/balance", identified, requires("usage"), balance);
 
 app.route("/admin", adminRoutes);
 

@@ -8,6 +8,15 @@ export const DAY_MS = 24 * HOUR_MS;
 /** The start of the quarter hour that holds `ms`. */
 export const quarterHourOf = (ms: number): number => Math.floor(ms / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
 
+/** The UTC day that holds `ms`, counted from the epoch. */
+export const dayOf = (ms: number): number => Math.floor(ms / DAY_MS);
+
+/** The first day of the UTC month that holds `ms`, or of the month `months` later, counted from the epoch. */
+export function monthOf(ms: number, months = 0): number {
+  const date = new Date(ms);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + months) / DAY_MS;
+}
+
 /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
 export function after(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -10,6 +10,7 @@
  */
 import type { Context } from "hono";
 import { inputBound, outputBound } from "./admission/bound.ts";
+import { onceOf } from "./admission/idempotency.ts";
 import { admitWithin } from "./admission/within.ts";
 import type { AppEnv } from "./app.ts";
 import { accountObject } from "./auth/accounts.ts";
@@ -27,7 +28,7 @@ import { count } from "./fleet/retries.ts";
 import { type Ask, explained, promptOf, refreshFleet } from "./fleet/route.ts";
 import { backendsOf, priceOf, snapshot } from "./fleet/snapshot.ts";
 import { answerId } from "./ids.ts";
-import { readJson } from "./surfaces/openai/body.ts";
+import { type Body, readBody } from "./surfaces/openai/body.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { parseChatRequest } from "./surfaces/openai/schema.ts";
 
@@ -35,6 +36,16 @@ import { parseChatRequest } from "./surfaces/openai/schema.ts";
 const GRACE_MS = 30 * SECOND_MS;
 
 export async function completion(c: Context<AppEnv>): Promise<Response> {
+  const body = await readBody(c.req.raw);
+  try {
+    return await complete(c, body);
+  } catch (error) {
+    body.release();
+    throw error;
+  }
+}
+
+async function complete(c: Context<AppEnv>, body: Body): Promise<Response> {
   const { env } = c;
   const waitUntil = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const startedAt = Date.now();
@@ -42,8 +53,8 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
   const requestId = c.get("requestId");
   const presented = c.get("presented");
 
-  const request = parseChatRequest(await readJson(c.req.raw));
-  if ("status" in request) return errorResponse(request);
+  const request = parseChatRequest(body.value);
+  if ("status" in request) throw new Refusal(request);
   const view = await snapshot(env, waitUntil);
   const model = view.models.get(request.model);
   const price = model && priceOf(view, model.id, startedAt);
@@ -72,6 +83,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     ...promptOf(request, bound),
   };
   waitUntil(refreshFleet(env, view, model.id));
+  const once = await onceOf(c, body.value);
   const holder = accountObject(env, presented.account);
   const query = {
     requestId,
@@ -80,11 +92,13 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     ...bound,
     price,
     deadlineMs: deadlineAt + GRACE_MS,
+    ...(once && { once }),
   };
   const { admitted, predicted } = await admitWithin(env, holder, presented, view, ask, query);
   if (!admitted.ok) {
     const headers = new Headers();
     limitHeaders(headers, admitted.limits);
+    body.release();
     return errorResponse(admitted.error, headers);
   }
   count(model.id);
@@ -118,6 +132,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     slot: undefined,
     over: (end) => {
       clearTimeout(deadline);
+      body.release();
       release(run, end);
     },
   };

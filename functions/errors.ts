@@ -73,6 +73,44 @@ export const badKey = (
 export const notFound = (what: string, code = "not_found", param?: string): ApiError =>
   make(404, "not_found_error", code, what, { param });
 
+/** A key that may do some things, and not this. */
+export const missingScope = (scope: string): ApiError =>
+  make(
+    403,
+    "permission_error",
+    "missing_scope",
+    `This needs a key with the scope '${scope}', which this key lacks.`,
+  );
+
+/** What stands in the way of a request that is valid by itself. */
+export const conflict = (message: string, code: string, retryAfterSeconds?: number): ApiError =>
+  make(409, "invalid_request_error", code, message, {
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+
+export const idempotencyKeyReused = (): ApiError =>
+  make(
+    422,
+    "invalid_request_error",
+    "idempotency_key_reused",
+    "This Idempotency-Key came before with another body. Use a new key for a new request.",
+  );
+
+export const bodyTooSlow = (seconds: number): ApiError =>
+  make(
+    408,
+    "invalid_request_error",
+    "request_timeout",
+    `The body was not there within ${seconds} s. Nothing was done with it.`,
+    { retryable: true },
+  );
+
+/** With a time to come again only where money that is tied up in flight may come back. */
+export const budgetExceeded = (message: string, retryAfterSeconds?: number): ApiError =>
+  make(429, "rate_limit_error", "budget_exceeded", message, {
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+
 export const noBalance = (message: string): ApiError =>
   make(402, "insufficient_balance", "insufficient_balance", message);
 

@@ -1,43 +1,16 @@
 /** API keys of an account. The key's text is in one answer and nowhere else: what is kept is a hash. */
 import type { Context } from "hono";
-import { z } from "zod";
 import type { AppEnv } from "../app.ts";
-import { makeKey } from "../auth/key.ts";
-import { Refusal } from "../errors.ts";
-import { type KeyId, newKeyId } from "../ids.ts";
-import type { KeyView } from "../objects/account.ts";
+import type { KeyId } from "../ids.ts";
+import { keyChangeBody, newKeyBody, rotateBody } from "../keys/fields.ts";
+import { keyView } from "../keys/view.ts";
+import { type Asker, change, create, found, rotate } from "../keys/work.ts";
 import { accountOf } from "./accounts.ts";
-import { body, name, pathParam, residency } from "./input.ts";
-
-/** A limit a minute; null: none. */
-const limit = z.int().min(1).max(1_000_000_000).nullable();
-
-const keyBody = z.strictObject({
-  name,
-  requests_per_minute: limit.optional(),
-  tokens_per_minute: limit.optional(),
-  residency: residency.nullish(),
-});
-const limitsBody = z
-  .strictObject({ requests_per_minute: limit.optional(), tokens_per_minute: limit.optional() })
-  .refine((limits) => Object.keys(limits).length > 0, {
-    error: "Send requests_per_minute, tokens_per_minute or both.",
-  });
+import { body, pathParam } from "./input.ts";
 
 export async function createKey(c: Context<AppEnv>): Promise<Response> {
-  const { row, object } = await accountOf(c);
-  const given = await body(c, keyBody);
-  const { key, hash, hint } = await makeKey(c.env, row.id);
-  const made = await object.createKey({
-    id: newKeyId(),
-    name: given.name,
-    hash,
-    hint,
-    requestsPerMinute: given.requests_per_minute ?? null,
-    tokensPerMinute: given.tokens_per_minute ?? null,
-    residency: given.residency ?? null,
-  });
-  return c.json({ ...keyView(made), key }, 201);
+  const asker = await operator(c);
+  return c.json(await create(asker, await body(c, newKeyBody)), 201);
 }
 
 export async function listKeys(c: Context<AppEnv>): Promise<Response> {
@@ -45,33 +18,32 @@ export async function listKeys(c: Context<AppEnv>): Promise<Response> {
   return c.json({ object: "list", data: (await object.listKeys()).map(keyView) });
 }
 
-/** A limit that is not named stays as it is; null takes it away. */
-export async function changeKey(c: Context<AppEnv>): Promise<Response> {
+export async function getKey(c: Context<AppEnv>): Promise<Response> {
   const { object } = await accountOf(c);
-  const { requests_per_minute, tokens_per_minute } = await body(c, limitsBody);
-  const changed = await object.setKeyLimits(pathParam(c, "key") as KeyId, {
-    ...(requests_per_minute !== undefined && { requestsPerMinute: requests_per_minute }),
-    ...(tokens_per_minute !== undefined && { tokensPerMinute: tokens_per_minute }),
-  });
-  if ("status" in changed) throw new Refusal(changed);
-  return c.json(keyView(changed));
+  return c.json(keyView(found(await object.key(idOf(c)))));
+}
+
+/** What is not named stays as it is; null takes a limit, a deadline or a budget away. */
+export async function changeKey(c: Context<AppEnv>): Promise<Response> {
+  const asker = await operator(c);
+  return c.json(await change(asker, idOf(c), await body(c, keyChangeBody)));
+}
+
+export async function rotateKey(c: Context<AppEnv>): Promise<Response> {
+  const asker = await operator(c);
+  const { overlap_seconds } = await body(c, rotateBody);
+  return c.json(await rotate(asker, idOf(c), overlap_seconds), 201);
 }
 
 /** In force with the account's next admission. What is running goes on. */
 export async function revokeKey(c: Context<AppEnv>): Promise<Response> {
   const { object } = await accountOf(c);
-  const revoked = await object.revokeKey(pathParam(c, "key") as KeyId);
-  if ("status" in revoked) throw new Refusal(revoked);
-  return c.json(keyView(revoked));
+  return c.json(keyView(found(await object.revokeKey(idOf(c)))));
 }
 
-const keyView = (row: KeyView) => ({
-  id: row.id,
-  name: row.name,
-  hint: row.hint,
-  created_at: new Date(row.createdAt).toISOString(),
-  revoked_at: row.revokedAt === null ? null : new Date(row.revokedAt).toISOString(),
-  requests_per_minute: row.requestsPerMinute,
-  tokens_per_minute: row.tokensPerMinute,
-  residency: row.residency,
-});
+const idOf = (c: Context<AppEnv>) => pathParam(c, "key") as KeyId;
+
+async function operator(c: Context<AppEnv>): Promise<Asker> {
+  const { row, object } = await accountOf(c);
+  return { env: c.env, account: row.id, object, scopes: undefined };
+}

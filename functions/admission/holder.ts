@@ -40,6 +40,16 @@ export interface AdmitQuery {
   readonly jurisdiction?: string | null;
   /** When the reservation may be expired, ms since the epoch. */
   readonly deadlineMs: number;
+  /** The client's `Idempotency-Key`: what is asked under the same one runs once. */
+  readonly once?: Once;
+}
+
+/** An `Idempotency-Key` as the holder knows it: two hashes, nothing of what was sent. */
+export interface Once {
+  /** Over the API key's hash and the header. */
+  readonly id: string;
+  /** Over method, path and body. */
+  readonly fingerprint: string;
 }
 
 /** One window of a limit after this decision; surfaces write headers from it. */
@@ -64,6 +74,8 @@ export type Admission =
       readonly limits: Limits;
       /** Jurisdictions whose regions alone may serve this; absent: any. No request can widen it. */
       readonly residency?: readonly string[];
+      /** When the key ends; absent: nobody set an end. A holder nearer to the caller admits nothing after it. */
+      readonly keyExpiresAt?: number;
     }
   | {
       readonly ok: false;
@@ -88,6 +100,8 @@ export interface Settlement {
   /** From admission to the first token; null when none came. */
   readonly ttftMs: number | null;
   readonly durationMs: number;
+  /** False: the client was given nothing of an answer, and may ask again under the same `Idempotency-Key`. */
+  readonly delivered?: boolean;
 }
 
 export interface Receipt {

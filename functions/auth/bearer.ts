@@ -42,6 +42,7 @@ export const identified = createMiddleware<AppEnv>(async (c, next) => {
   if (!who) throw new Refusal(badKey());
   c.set("account", who.account);
   c.set("key", who.key);
+  c.set("scopes", who.scopes);
   await next();
 });
 

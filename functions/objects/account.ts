@@ -4,18 +4,20 @@
  * an object that is kept awake costs money. What the alarm does is in expiry.ts and in `#flush` below.
  */
 import { DurableObject } from "cloudflare:workers";
-import { eq } from "drizzle-orm";
 import { migrate } from "drizzle-orm/durable-sqlite/migrator";
 import migrations from "../../migrations/account/migrations.js";
-import type { Admission, AdmitQuery, Holder, Receipt, Settlement } from "../admission/holder.ts";
-import { MINUTE_MS, SECOND_MS } from "../clock.ts";
-import { keys, state } from "../db/account/schema.ts";
+import type { Admission, AdmitQuery, Holder, Once, Receipt, Settlement } from "../admission/holder.ts";
+import type { Scope } from "../auth/scopes.ts";
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../clock.ts";
+import { state } from "../db/account/schema.ts";
 import type { Env } from "../env.ts";
 import {
   type ApiError,
   badKey,
   balanceInFlight,
+  budgetExceeded,
   invalid,
+  missingScope,
   noBalance,
   notFound,
   outsideResidency,
@@ -24,27 +26,49 @@ import {
 import { type AccountId, type AttemptId, attemptId, type KeyId, newLeaseId, type RequestId } from "../ids.ts";
 import { formatUsd, type Nanodollars, nanodollars, type Usage, ZERO } from "../money.ts";
 import { messages } from "../usage/outbox.ts";
+import { type BudgetStates, Budgets, type Exceeded, type Limits, TALLY_ROWS } from "./budgets.ts";
 import { type ExpiryContext, expire, inquire, type Looks, nextWake } from "./expiry.ts";
-import { type Database, type JournalRow, Ledger, openDatabase } from "./ledger.ts";
-import { type KeyLimits, RateWindows } from "./windows.ts";
+import { remember, repeated, sweep } from "./idempotency.ts";
+import {
+  type KeyChange,
+  type KeyRow,
+  Keyring,
+  type KeyState,
+  lineOf,
+  type NewKey,
+  type Successor,
+  stateOf,
+} from "./keyring.ts";
+import { type JournalRow, Ledger, openDatabase } from "./ledger.ts";
+import { RateWindows } from "./windows.ts";
 
 /** From a settlement to the message that carries it: what comes in between travels together. */
 const FLUSH_MS = 1 * SECOND_MS;
 /** When D1 has not confirmed by then, rows are sent again from its mark. */
 const RESEND_MS = 1 * MINUTE_MS;
+/** From a new idempotency key to the alarm that plans its end: not at once, another is likely to ring before. */
+const SWEEP_MS = 1 * HOUR_MS;
 /** Rows read and sent a flush. */
 const FLUSH_ROWS = 1_000;
 
-export type KeyRow = typeof keys.$inferSelect;
-/** A key as the admin API shows it. */
-export type KeyView = Omit<KeyRow, "hash">;
+/** A key that only reads leaves its time of use at most this often. */
+const LOOK_MS = 1 * MINUTE_MS;
 
-export interface NewKey extends KeyLimits {
-  readonly id: KeyId;
+/** A key as people see it, without its hash, and what its line has spent. */
+export interface KeyView extends Omit<KeyRow, "hash"> {
+  readonly state: KeyState;
+  readonly budgets: BudgetStates;
+}
+
+/** Who a key is and what it may do. */
+export interface Identity {
+  readonly account: AccountId;
+  readonly key: KeyId;
   readonly name: string;
-  readonly hash: string;
   readonly hint: string;
-  readonly residency?: readonly string[] | null;
+  readonly scopes: readonly Scope[];
+  /** Whoever remembers this asks again then; null: never by itself. */
+  readonly expiresAt: number | null;
 }
 
 export interface BalanceView {
@@ -76,16 +100,19 @@ export interface AccountAudit extends BalanceView {
 }
 
 export class AccountObject extends DurableObject<Env> implements Holder {
-  readonly #db: Database;
+  readonly #db: ReturnType<typeof openDatabase>;
   #state: typeof state.$inferSelect | undefined;
   #ledger!: Ledger;
-  #keys = new Map<string, KeyRow>();
+  #keys!: Keyring;
+  #budgets!: Budgets;
   readonly #windows = new RateWindows();
   /** The highest sequence sent in this life of the object, and when D1's mark last moved or sending began. */
   #sent = 0;
   #confirmedAt = 0;
   #flushAt: number | undefined;
   #alarmAt: number | null = null;
+  /** When old idempotency keys are next taken away. */
+  #sweepAt: number | undefined;
   readonly #looks: Looks = new Map();
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -109,20 +136,20 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       .returning()
       .get();
     this.#state = opened;
-    this.#ledger = new Ledger(this.#db, opened.opening);
-    this.#keys = new Map(
-      this.#db
-        .select()
-        .from(keys)
-        .all()
-        .map((row) => [row.hash, row]),
-    );
+    this.#keys = new Keyring(this.#db);
+    this.#budgets = new Budgets(this.#db, {
+      lineOf: (key) => this.#keys.line(key),
+      limitsOf: (key) => ({ account: this.#state!, key: this.#keys.get(key) ?? NO_BUDGETS }),
+    });
+    this.#budgets.load(opened.tallied, now, (key, at) => this.#keys.seen(key, at));
+    this.#ledger = new Ledger(this.#db, opened.opening, this.#budgets);
     for (const row of this.#ledger.settledSince(now).reverse()) {
-      this.#windows.record(row.keyId!, row.requestId!, usedTokens(row), row.admittedAt!);
+      this.#windows.record(this.#keys.line(row.keyId!), row.requestId!, usedTokens(row), row.admittedAt!);
     }
     for (const row of this.#ledger.reservations()) {
       if (row.admittedAt > now - MINUTE_MS) {
-        this.#windows.record(row.keyId, row.requestId, row.maxInput + row.maxOutput, row.admittedAt);
+        const tokens = row.maxInput + row.maxOutput;
+        this.#windows.record(this.#keys.line(row.keyId), row.requestId, tokens, row.admittedAt);
       }
     }
     this.#sent = opened.mark;
@@ -153,8 +180,11 @@ export class AccountObject extends DurableObject<Env> implements Holder {
 
   async admit(query: AdmitQuery): Promise<Admission> {
     const now = Date.now();
-    const key = this.#activeKey(query.keyHash);
+    const key = this.#activeKey(query.keyHash, now);
     if (!key || !this.#state) return { ok: false, error: badKey() };
+    if (!key.scopes.includes("inference")) return { ok: false, error: missingScope("inference") };
+    const before = query.once && this.#repeated(query.once, now);
+    if (before) return { ok: false, error: before };
     const residency = narrowed(this.#state.residency, key.residency);
     if (residency && !residency.includes(query.jurisdiction ?? "")) {
       return { ok: false, error: outsideResidency(query.model, residency), residency };
@@ -168,21 +198,29 @@ export class AccountObject extends DurableObject<Env> implements Holder {
         limits: this.#limits(key, now),
       };
     }
-    const decision = this.#windows.decide(key.id, key, tokens, now);
+    const decision = this.#windows.decide(lineOf(key), key, tokens, now);
     if (!decision.ok) {
       const seconds = Math.min(60, Math.max(1, Math.ceil(decision.retryAfterMs / 1000)));
       const message = `This key's limit of ${decision.limit} a minute is reached. Ask again in ${seconds} s.`;
       return { ok: false, error: rateLimited(message, seconds), limits: this.#limits(key, now) };
     }
     const held = Ledger.hold(query);
+    const exceeded = this.#budgets.exceeded(key.id, held, now);
+    if (exceeded) return { ok: false, error: tooDear(exceeded, held), limits: this.#limits(key, now) };
     if (!this.#ledger.reserve(query, key.id, this.#state.epoch, attemptId(query.requestId, 1), now)) {
       return { ok: false, error: this.#cannotPay(held), limits: this.#limits(key, now) };
     }
-    this.#windows.record(key.id, query.requestId, tokens, now);
+    this.#keys.seen(key.id, now);
+    this.#windows.record(lineOf(key), query.requestId, tokens, now);
     await this.#wake(query.deadlineMs);
     const { account, leaseId, epoch } = this.#state;
     const limits = this.#limits(key, now);
-    return { ok: true, account, key: key.id, leaseId, epoch, held, limits, ...(residency && { residency }) };
+    const { expiresAt } = key;
+    return {
+      ...{ ok: true, account, key: key.id, leaseId, epoch, held, limits },
+      ...(residency && { residency }),
+      ...(expiresAt !== null && { keyExpiresAt: expiresAt }),
+    };
   }
 
   async checkpoint(at: {
@@ -204,7 +242,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   #settle(settlement: Omit<Settlement, "leaseId" | "epoch">): Receipt {
     const { posted, cost, reservation } = this.#ledger.settle(settlement as Settlement, Date.now());
     if (reservation)
-      this.#windows.correct(reservation.keyId, reservation.requestId, usedTokens(settlement.usage));
+      this.#windows.correct(this.#keys.line(reservation.keyId), reservation.requestId, usedTokens(settlement.usage));
     return { posted, cost };
   }
 
@@ -222,19 +260,23 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   // Keys.
 
   /** Who a key is, for requests that cost nothing. */
-  async identify(keyHash: string): Promise<{ account: AccountId; key: KeyId } | undefined> {
-    const key = this.#activeKey(keyHash);
-    return key && this.#state ? { account: this.#state.account, key: key.id } : undefined;
+  async identify(keyHash: string): Promise<Identity | undefined> {
+    const now = Date.now();
+    const key = this.#activeKey(keyHash, now);
+    if (!key || !this.#state) return undefined;
+    this.#keys.look(key, now, LOOK_MS);
+    const { id, name, hint, scopes, expiresAt } = key;
+    return { account: this.#state.account, key: id, name, hint, scopes, expiresAt };
   }
 
-  async createKey(key: NewKey): Promise<KeyView> {
-    const row = this.#db
-      .insert(keys)
-      .values({ ...key, createdAt: Date.now() })
-      .returning()
-      .get();
-    this.#keys.set(row.hash, row);
-    return view(row);
+  /** With an `Idempotency-Key`: the first of the same makes it, and the others are told. */
+  async createKey(key: NewKey, once?: Once): Promise<KeyView | ApiError> {
+    const now = Date.now();
+    const before = once && this.#repeated(once, now);
+    if (before) return before;
+    const made = this.#keys.create(key, now, (tx) => once && remember(tx, once, key.id, now));
+    if (once) await this.#wake(now + SWEEP_MS);
+    return this.#shown(made, now);
   }
 
   /** Null: any. In force with the next admission; what is running goes on. */
@@ -248,40 +290,69 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   }
 
   async listKeys(): Promise<KeyView[]> {
-    return [...this.#keys.values()].map(view).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const now = Date.now();
+    return this.#keys.all().map((key) => this.#view(key, now));
+  }
+
+  async key(id: KeyId): Promise<KeyView | ApiError> {
+    return this.#shown(this.#keys.get(id) ?? notFound(`No key '${id}' in this account.`), Date.now());
   }
 
   /** In force with the next admission. Revoking twice keeps the first time. */
   async revokeKey(id: KeyId): Promise<KeyView | ApiError> {
-    const key = this.#byId(id);
-    if (!key) return notFound(`No key '${id}' in this account.`);
-    return key.revokedAt === null ? this.#changeKey(id, { revokedAt: Date.now() }) : view(key);
+    const now = Date.now();
+    return this.#shown(this.#keys.revoke(id, now), now);
   }
 
-  async setKeyLimits(id: KeyId, limits: Partial<KeyLimits>): Promise<KeyView | ApiError> {
-    const key = this.#byId(id);
-    if (!key) return notFound(`No key '${id}' in this account.`);
-    const { requestsPerMinute = key.requestsPerMinute, tokensPerMinute = key.tokensPerMinute } = limits;
-    return this.#changeKey(id, { requestsPerMinute, tokensPerMinute });
+  /** In force with the next admission; what is not named stays. */
+  async changeKey(id: KeyId, change: KeyChange): Promise<KeyView | ApiError> {
+    const now = Date.now();
+    return this.#shown(this.#keys.change(id, change, now), now);
   }
 
-  #changeKey(id: KeyId, change: Partial<KeyRow>): KeyView {
-    const row = this.#db.update(keys).set(change).where(eq(keys.id, id)).returning().get();
-    this.#keys.set(row.hash, row);
-    return view(row);
+  /** A successor; the key itself goes on for `overlapMs` (keyring.ts says what asking again does). */
+  async rotateKey(id: KeyId, successor: Successor, overlapMs: number): Promise<KeyView | ApiError> {
+    const now = Date.now();
+    return this.#shown(this.#keys.rotate(id, successor, now + overlapMs, now), now);
   }
 
-  #activeKey(hash: string): KeyRow | undefined {
-    const key = this.#keys.get(hash);
-    return key && key.revokedAt === null ? key : undefined;
+  /** None before the account is open. */
+  #activeKey(hash: string, now: number): KeyRow | undefined {
+    return this.#state && this.#keys.active(hash, now);
   }
 
-  #byId(id: KeyId): KeyRow | undefined {
-    return [...this.#keys.values()].find((key) => key.id === id);
+  #repeated(once: Once, now: number): ApiError | undefined {
+    return repeated(this.#db, once, now, (request) => this.#ledger.open(request) !== undefined);
+  }
+
+  #shown(key: KeyRow | ApiError, now: number): KeyView | ApiError {
+    return "status" in key ? key : this.#view(key, now);
+  }
+
+  #view({ hash: _, ...key }: KeyRow, now: number): KeyView {
+    return { ...key, state: stateOf(key, now), budgets: this.#budgets.states(key.id, key, now) };
   }
 
   #limits(key: KeyRow, now: number) {
-    return this.#windows.state(key.id, key, now);
+    return this.#windows.state(lineOf(key), key, now);
+  }
+
+  // Budgets.
+
+  /** The account's own, and what of them is used. */
+  async budgets(): Promise<BudgetStates> {
+    return this.#budgets.states(undefined, this.#state ?? NO_BUDGETS, Date.now());
+  }
+
+  /** In force with the next admission; what is not named stays, null takes one away. */
+  async setBudgets({ budgetDay, budgetMonth }: Partial<Limits>): Promise<BudgetStates> {
+    const change = {
+      ...(budgetDay !== undefined && { budgetDay }),
+      ...(budgetMonth !== undefined && { budgetMonth }),
+    };
+    if (Object.keys(change).length > 0)
+      this.#state = this.#db.update(state).set(change).returning().get();
+    return this.budgets();
   }
 
   // Money, for people.
@@ -350,6 +421,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     if (held !== this.#ledger.held)
       findings.push(`held ${this.#ledger.held} is not the sum of reservations ${held}`);
     if (this.#ledger.available < 0) findings.push(`available is ${this.#ledger.available}: overdrawn`);
+    findings.push(...this.#budgets.audit(Date.now()));
     return {
       account: this.#state.account,
       opening: this.#state.opening,
@@ -407,7 +479,25 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     // Also where D1 has everything by now: a time that stays set would ring this alarm every second for ever.
     this.#flushAt = undefined;
     if (this.#ledger.last > this.#state.mark) await this.#attempt("outbox", () => this.#flush(now));
+    await this.#attempt("tallies", async () => this.#tally(now));
+    await this.#attempt("idempotency", async () => {
+      this.#sweepAt = sweep(this.#db, now);
+    });
     await this.#schedule(now);
+  }
+
+  /** Writes down what a start would else read from a long journal. */
+  #tally(now: number): void {
+    const { last } = this.#ledger;
+    if (last - this.#state!.tallied < TALLY_ROWS) return;
+    const written = this.#db.transaction((tx) => {
+      this.#budgets.write(tx, now);
+      this.#keys.writeUses(tx);
+      return tx.update(state).set({ tallied: last }).returning().get();
+    });
+    this.#state = written;
+    this.#budgets.written(now);
+    this.#keys.usesWritten();
   }
 
   async #attempt(part: string, work: () => Promise<void>): Promise<void> {
@@ -438,6 +528,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     const times = [
       nextWake(this.#expiryContext(), now),
       this.#flushAt,
+      this.#sweepAt,
       unconfirmed ? this.#confirmedAt + RESEND_MS : undefined,
     ].filter((at) => at !== undefined);
     // Never at once: what failed a moment ago gets a second.
@@ -452,8 +543,16 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   }
 }
 
-function view({ hash: _, ...row }: KeyRow): KeyView {
-  return row;
+const NO_BUDGETS: Limits = { budgetDay: null, budgetMonth: null };
+
+/** A hold that does not fit into a budget. It may in a moment only where what stands in its way is in flight. */
+function tooDear({ budget, limit, spent, held, resetsAt, tiedUp }: Exceeded, need: Nanodollars): ApiError {
+  const which = `this ${budget.of}'s budget for the ${budget.period}`;
+  const message =
+    `This request can cost up to ${formatUsd(need)} USD, and ${which}, ${formatUsd(limit)} USD, has ` +
+    `${formatUsd(spent)} USD spent and ${formatUsd(held)} USD held by requests in flight. It resets at ` +
+    `${new Date(resetsAt).toISOString()}.`;
+  return budgetExceeded(message, tiedUp ? 2 : undefined);
 }
 
 /** What both allow; undefined: any. An empty list allows nothing, and that is what two that share nothing mean. */

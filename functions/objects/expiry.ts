@@ -83,6 +83,8 @@ async function expireOne(
     attempts: [{ id: attempt, backend: id, region, outcome: outcomeOf(report), ms }],
     ttftMs: null,
     durationMs: ms,
+    // Never begun, as when the admission's reply was lost on its way to the edge.
+    delivered: report?.state !== "unknown",
   });
   if (!posted || report || !backend?.keepsAttempts) return;
   context.db

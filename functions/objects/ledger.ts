@@ -22,13 +22,19 @@ import {
   type Usage,
   ZERO,
 } from "../money.ts";
+import type { Budgets } from "./budgets.ts";
+import { forget, remember } from "./idempotency.ts";
 
 export type JournalRow = typeof journal.$inferSelect;
 export type Reservation = typeof reservations.$inferSelect;
 export type Inquiry = typeof inquiries.$inferSelect;
-export type Database = DrizzleSqliteDODatabase;
+/** The object's database, or a transaction on it. */
+export type Database = Pick<
+  DrizzleSqliteDODatabase,
+  "select" | "selectDistinct" | "insert" | "update" | "delete" | "get" | "transaction"
+>;
 
-export const openDatabase = (storage: DurableObjectStorage): Database => drizzle(storage);
+export const openDatabase = (storage: DurableObjectStorage): DrizzleSqliteDODatabase => drizzle(storage);
 
 /** A reservation's pinned rates, as price() takes them. */
 export const ratesOf = (row: Pick<Reservation, "inputRate" | "cachedInputRate" | "outputRate">): Rates => ({
@@ -39,12 +45,15 @@ export const ratesOf = (row: Pick<Reservation, "inputRate" | "cachedInputRate" |
 
 export class Ledger {
   readonly #db: Database;
+  readonly #budgets: Budgets;
   #balance: Nanodollars = ZERO;
   #held: Nanodollars = ZERO;
   #last = 0;
 
-  constructor(db: Database, opening: Nanodollars) {
+  /** The budgets have been loaded from the same rows. */
+  constructor(db: Database, opening: Nanodollars, budgets: Budgets) {
     this.#db = db;
+    this.#budgets = budgets;
     const last = db.select().from(journal).orderBy(desc(journal.sequence)).limit(1).get();
     this.#last = last?.sequence ?? 0;
     this.#balance = last?.balance ?? opening;
@@ -70,32 +79,41 @@ export class Ledger {
     return price({ input: query.maxInput, cachedInput: 0, output: query.maxOutput }, query.price);
   }
 
-  /** Writes the reservation. The caller has checked the key and the limits; false: not enough is available. */
+  /**
+   * Writes the reservation, and what an `Idempotency-Key` then has done. The caller has checked the key, the limits
+   * and the budgets; false: not enough is available.
+   */
   reserve(query: AdmitQuery, keyId: KeyId, epoch: number, attempt: AttemptId, now: number): boolean {
     const held = Ledger.hold(query);
     if (held > this.available) return false;
-    this.#db
-      .insert(reservations)
-      .values({
-        requestId: query.requestId,
-        keyId,
-        model: query.model,
-        held,
-        maxInput: query.maxInput,
-        maxOutput: query.maxOutput,
-        priceId: query.price.id,
-        inputRate: query.price.input,
-        cachedInputRate: query.price.cachedInput,
-        outputRate: query.price.output,
-        admittedAt: now,
-        deadlineAt: query.deadlineMs,
-        epoch,
-        attempt,
-        backend: query.backend,
-        region: query.region,
-      })
-      .run();
+    const { once } = query;
+    const row = {
+      requestId: query.requestId,
+      keyId,
+      model: query.model,
+      held,
+      maxInput: query.maxInput,
+      maxOutput: query.maxOutput,
+      priceId: query.price.id,
+      inputRate: query.price.input,
+      cachedInputRate: query.price.cachedInput,
+      outputRate: query.price.output,
+      admittedAt: now,
+      deadlineAt: query.deadlineMs,
+      epoch,
+      attempt,
+      backend: query.backend,
+      region: query.region,
+      once: once?.id ?? null,
+    };
+    if (once) {
+      this.#db.transaction((tx) => {
+        tx.insert(reservations).values(row).run();
+        remember(tx, once, query.requestId, now);
+      });
+    } else this.#db.insert(reservations).values(row).run();
     this.#held = plus(this.#held, held);
+    this.#budgets.hold(keyId, now, held);
     return true;
   }
 
@@ -136,13 +154,19 @@ export class Ledger {
         attempts: settlement.attempts,
       };
       tx.insert(journal).values(entry).run();
+      const { once, admittedAt } = reservation;
+      const nothing = settlement.delivered === false && settlement.ending !== "finished" && cost === 0;
+      if (once !== null && nothing) forget(tx, once, admittedAt);
       return { cost, reservation, balance: entry.balance };
     });
     if (!posted) return { posted: false, cost: this.#costOf(settlement.requestId) };
     this.#last += 1;
     this.#balance = posted.balance;
-    this.#held = minus(this.#held, posted.reservation.held);
-    return { posted: true, cost: posted.cost, reservation: posted.reservation };
+    const { reservation, cost } = posted;
+    this.#held = minus(this.#held, reservation.held);
+    this.#budgets.free(reservation.keyId, reservation.admittedAt, reservation.held);
+    this.#budgets.charge(reservation.keyId, reservation.admittedAt, cost);
+    return { posted: true, cost, reservation };
   }
 
   /** What a reference has credited before; undefined: nothing yet. */
@@ -171,16 +195,20 @@ export class Ledger {
   }
 
   /**
-   * A count that came after the settlement. Posts the difference to what was charged, within the hold of then and
-   * what is available now (a late count never overdraws), and ends the inquiry in the same transaction.
+   * A count that came after the settlement. Posts the difference to what was charged, within the hold of then, what
+   * is available now and what the budgets of its period have left (a late count overdraws neither), and ends the
+   * inquiry in the same transaction.
    */
   adjust(inquiry: Inquiry, usage: Usage, now: number): void {
-    const balance = this.#db.transaction((tx) => {
+    const posted = this.#db.transaction((tx) => {
       tx.delete(inquiries).where(eq(inquiries.requestId, inquiry.requestId)).run();
       const settled = tx.select().from(journal).where(eq(journal.sequence, inquiry.sequence)).get();
       if (!settled) return undefined;
       const due = least(price(usage, ratesOf(inquiry)), inquiry.held);
-      const rest = least(minus(due, minus(ZERO, settled.amount)), this.available);
+      const { keyId, admittedAt } = settled;
+      if (keyId === null || admittedAt === null) throw new Error("only a request's entry is asked after");
+      const available = least(this.available, this.#budgets.room(keyId, admittedAt) ?? this.available);
+      const rest = least(minus(due, minus(ZERO, settled.amount)), available);
       const { sequence: _, ...same } = settled;
       if (rest <= 0) return undefined;
       const after = minus(this.#balance, rest);
@@ -201,11 +229,12 @@ export class Ledger {
           durationMs: null,
         })
         .run();
-      return after;
+      return { after, rest, keyId, admittedAt };
     });
-    if (balance === undefined) return;
+    if (!posted) return;
     this.#last += 1;
-    this.#balance = balance;
+    this.#balance = posted.after;
+    this.#budgets.charge(posted.keyId, posted.admittedAt, posted.rest);
   }
 
   checkpoint(at: {

@@ -3,8 +3,9 @@
  * A request costs three row writes here: the reservation's insert and delete, and the journal's insert.
  * Tables with a text key are WITHOUT ROWID (written into the migration by hand), else each row costs two.
  */
-import { integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
+import { DEFAULT_SCOPES, type Scope } from "../../auth/scopes.ts";
 import type { AccountId, AttemptId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
 import type { Usage } from "../../money.ts";
 import { instant, money } from "../columns.ts";
@@ -22,6 +23,11 @@ export const state = sqliteTable("state", {
   leaseId: text("lease_id").$type<LeaseId>().notNull(),
   /** Jurisdictions whose regions alone may serve this account; null: any. */
   residency: text("residency", { mode: "json" }).$type<readonly string[]>(),
+  /** The most that the account may spend in a UTC day and month; null: no budget. */
+  budgetDay: money("budget_day"),
+  budgetMonth: money("budget_month"),
+  /** The journal sequence up to which `tallies` and the keys' `last_used_at` are complete. */
+  tallied: integer("tallied").notNull().default(0),
 });
 
 export const keys = sqliteTable(
@@ -39,6 +45,17 @@ export const keys = sqliteTable(
     tokensPerMinute: integer("tokens_per_minute"),
     /** Narrows the account's, never widens it. */
     residency: text("residency", { mode: "json" }).$type<readonly string[]>(),
+    scopes: text("scopes", { mode: "json" }).$type<readonly Scope[]>().notNull().default(DEFAULT_SCOPES),
+    /** From this moment on it opens nothing. */
+    expiresAt: instant("expires_at"),
+    /** As of `state.tallied` for requests; what came after is in the journal and the reservations. */
+    lastUsedAt: instant("last_used_at"),
+    budgetDay: money("budget_day"),
+    budgetMonth: money("budget_month"),
+    /** The key that a rotation made to follow this one. */
+    successor: text("successor").$type<KeyId>(),
+    /** The first key of its line of rotations, whose limits and budgets are counted as one; null: itself. */
+    lineage: text("lineage").$type<KeyId>(),
   },
   (table) => [uniqueIndex("keys_hash").on(table.hash)],
 );
@@ -64,6 +81,8 @@ export const reservations = sqliteTable("reservations", {
   region: text("region").notNull(),
   /** The last running count that a checkpoint brought. */
   counted: text("counted", { mode: "json" }).$type<Usage>(),
+  /** The row of `idempotency` that was written with it, if any. */
+  once: text("once"),
 });
 
 /**
@@ -120,3 +139,35 @@ export const inquiries = sqliteTable("inquiries", {
   tries: integer("tries").notNull(),
   nextAt: instant("next_at").notNull(),
 });
+
+/** What each line of keys spent in each UTC day, up to `state.tallied`: so that a start reads no whole journal. */
+export const tallies = sqliteTable(
+  "tallies",
+  {
+    keyId: text("key_id").$type<KeyId>().notNull(),
+    /** Days since the epoch, by the time of admission. */
+    day: integer("day").notNull(),
+    spent: money("spent").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.keyId, table.day] })],
+);
+
+/**
+ * What an `Idempotency-Key` has done, written in the transaction that does it. The day leads the key, so that old
+ * ones are found without an index of their own, which would be a second row write.
+ */
+export const idempotency = sqliteTable(
+  "idempotency",
+  {
+    /** Days since the epoch. */
+    day: integer("day").notNull(),
+    /** SHA-256 over the API key's hash and the header. */
+    id: text("id").notNull(),
+    /** SHA-256 over what was asked. */
+    fingerprint: text("fingerprint").notNull(),
+    /** The request or the key that it made. */
+    made: text("made").$type<RequestId | KeyId>().notNull(),
+    at: instant("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.day, table.id] })],
+);

@@ -1,31 +1,70 @@
 /**
  * Reads a JSON body, counting: Content-Length is a claim. All bodies in flight share one budget, since an isolate
- * has 128 MB for all its requests.
+ * has 128 MB for all its requests, and what was read lives on as text and objects while its request does. A body
+ * that trickles has a deadline.
  */
-import { bodyTooLarge, invalid, overloaded, Refusal } from "../../errors.ts";
+import { SECOND_MS } from "../../clock.ts";
+import { bodyTooLarge, bodyTooSlow, invalid, overloaded, Refusal } from "../../errors.ts";
 
 export const MAX_BODY_BYTES = 8 * 1024 * 1024;
 const MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024;
+/** From the request to its body's last byte. */
+const UPLOAD_MS = 30 * SECOND_MS;
 
 let inFlight = 0;
 
-/** The parsed body, and its size. Throws a Refusal: too large, no UTF-8, not JSON, or no room now. */
+/** Bytes of all bodies that are being read, or whose requests still run. */
+export const bytesInFlight = (): number => inFlight;
+
+/** A body whose bytes count until `release` is called, once or more often. */
+export interface Body {
+  readonly value: unknown;
+  readonly release: () => void;
+}
+
+/** The parsed body of a request that needs little of it for long. Throws as readBody does. */
 export async function readJson(request: Request, limit = MAX_BODY_BYTES): Promise<unknown> {
+  const { value, release } = await readBody(request, { limit });
+  release();
+  return value;
+}
+
+/** The parsed body. Throws a Refusal: too large, too slow, no UTF-8, not JSON, or no room now. */
+export async function readBody(
+  request: Request,
+  { limit = MAX_BODY_BYTES, uploadMs = UPLOAD_MS }: { limit?: number; uploadMs?: number } = {},
+): Promise<Body> {
   let taken = 0;
-  try {
-    const chunks: Uint8Array[] = [];
-    if (request.body) {
-      for await (const chunk of request.body as ReadableStream<Uint8Array>) {
-        taken += chunk.byteLength;
-        inFlight += chunk.byteLength;
-        if (taken > limit) throw new Refusal(bodyTooLarge(limit));
-        if (inFlight > MAX_IN_FLIGHT_BYTES) throw new Refusal(overloaded("Too many large requests at once."));
-        chunks.push(chunk);
-      }
-    }
-    return parse(chunks);
-  } finally {
+  const release = () => {
     inFlight -= taken;
+    taken = 0;
+  };
+  const chunks: Uint8Array[] = [];
+  const reader = (request.body as ReadableStream<Uint8Array> | null)?.getReader();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    // Ends the pending read.
+    reader?.cancel().catch(() => undefined);
+  }, uploadMs);
+  try {
+    while (reader) {
+      const { done, value } = await reader.read();
+      if (late) throw new Refusal(bodyTooSlow(uploadMs / SECOND_MS));
+      if (done) break;
+      taken += value.byteLength;
+      inFlight += value.byteLength;
+      if (taken > limit) throw new Refusal(bodyTooLarge(limit));
+      if (inFlight > MAX_IN_FLIGHT_BYTES) throw new Refusal(overloaded("Too many large requests at once."));
+      chunks.push(value);
+    }
+    return { value: parse(chunks), release };
+  } catch (error) {
+    release();
+    reader?.cancel().catch(() => undefined);
+    throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
