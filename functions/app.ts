@@ -8,6 +8,16 @@ import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
 import { type AccountId, type KeyId, newRequestId, type RequestId } from "./ids.ts";
+import {
+  changeKey,
+  createKey,
+  getBudgets,
+  getKey,
+  listKeys,
+  putBudgets,
+  revokeKey,
+  rotateKey,
+} from "./keys/routes.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { balance, generation, usage } from "./usage/read.ts";
@@ -41,6 +51,14 @@ app.get("/v1/models/:id{.+}", identified, requires("inference"), oneModel);
 app.get("/v1/usage", identified, requires("usage"), usage);
 app.get("/v1/generation", identified, requires("inference"), generation);
 app.get("/v1/balance", identified, requires("usage"), balance);
+app.get("/v1/keys", identified, requires("manage"), listKeys);
+app.post("/v1/keys", identified, requires("manage"), createKey);
+app.get("/v1/keys/:id", identified, requires("manage"), getKey);
+app.patch("/v1/keys/:id", identified, requires("manage"), changeKey);
+app.post("/v1/keys/:id/rotate", identified, requires("manage"), rotateKey);
+app.delete("/v1/keys/:id", identified, requires("manage"), revokeKey);
+app.get("/v1/budgets", identified, requires("manage"), getBudgets);
+app.put("/v1/budgets", identified, requires("manage"), putBudgets);
 
 app.route("/admin", adminRoutes);
 

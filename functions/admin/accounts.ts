@@ -9,6 +9,8 @@ import { accounts } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { type AccountId, type Jurisdiction, newAccountId } from "../ids.ts";
+import { budgetsBody, limitsOf } from "../keys/fields.ts";
+import { budgetsView } from "../keys/view.ts";
 import { formatUsd } from "../money.ts";
 import type { AccountObject } from "../objects/account.ts";
 import { balanceView } from "../usage/balance.ts";
@@ -16,24 +18,27 @@ import { body, checked, name, pathParam, residency, usd } from "./input.ts";
 
 type Account = typeof accounts.$inferSelect;
 
-const accountBody = z.strictObject({
+export const accountBody = z.strictObject({
   name,
   jurisdiction: z.enum(["eu"]).nullish(),
   residency: residency.nullish(),
+  budgets: budgetsBody.optional(),
 });
-const accountChange = z.strictObject({ residency: residency.nullable() });
+export const accountChange = z
+  .strictObject({ residency: residency.nullable().optional(), budgets: budgetsBody.optional() })
+  .refine((change) => Object.keys(change).length > 0, { error: "Send at least one field to change." });
 
-const page = z.strictObject({
+export const page = z.strictObject({
   after: z.string().max(100).optional(),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 });
 
-const journalPage = z.strictObject({
+export const journalPage = z.strictObject({
   after: z.coerce.number().int().min(0).default(0),
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
 });
 
-const creditBody = z.strictObject({
+export const creditBody = z.strictObject({
   amount: usd.refine((value) => value !== 0, { error: "must not be 0" }),
   /** The operator's own, such as the number of an invoice: the same one credits once. */
   reference: name.max(100),
@@ -51,8 +56,7 @@ export async function createAccount(c: Context<AppEnv>): Promise<Response> {
     .get();
   // After D1's row: a crash in between leaves an account that is opened when it is first used.
   await object.open(id);
-  if (given.residency) await object.setResidency(given.residency);
-  return c.json({ ...accountView(row), residency: given.residency ?? null }, 201);
+  return c.json(await changed(row, object, given), 201);
 }
 
 /** Before D1 lists the account: a local run has no jurisdictions, and would list one that nobody can open. */
@@ -90,15 +94,38 @@ export async function listAccounts(c: Context<AppEnv>): Promise<Response> {
 
 export async function getAccount(c: Context<AppEnv>): Promise<Response> {
   const { row, object } = await accountOf(c);
-  const residency = await object.residency();
-  return c.json({ ...accountView(row), residency, ...balanceView(await object.balance()) });
+  const [residency, budgets, money] = await Promise.all([
+    object.residency(),
+    object.budgets(),
+    object.balance(),
+  ]);
+  return c.json({
+    ...accountView(row),
+    residency,
+    budgets: budgetsView(budgets),
+    ...balanceView(money),
+  });
 }
 
-/** Where the account may be served: in force with its next admission. */
+/** Where the account may be served, and what it may spend: in force with its next admission. */
 export async function changeAccount(c: Context<AppEnv>): Promise<Response> {
   const { row, object } = await accountOf(c);
   const given = await body(c, accountChange);
-  return c.json({ ...accountView(row), residency: await object.setResidency(given.residency) });
+  return c.json(await changed(row, object, given));
+}
+
+/** What is not named stays as it is. */
+async function changed(
+  row: Account,
+  object: DurableObjectStub<AccountObject>,
+  { residency, budgets }: Pick<z.output<typeof accountChange>, "residency" | "budgets">,
+) {
+  const limits = await object.setBudgets(limitsOf(budgets));
+  return {
+    ...accountView(row),
+    residency: residency === undefined ? await object.residency() : await object.setResidency(residency),
+    budgets: budgetsView(limits),
+  };
 }
 
 export async function addCredit(c: Context<AppEnv>): Promise<Response> {

@@ -492,7 +492,7 @@ describe("keys", () => {
 
     const listed = await edge("GET", `/admin/accounts/${id}/keys`, env.ADMIN_KEY);
     const text = await listed.text();
-    expect(JSON.parse(text).data).toContainEqual(rest);
+    expect(JSON.parse(text).data).toContainEqual({ ...rest, last_used_at: expect.stringMatching(/Z$/) });
     expect(text).not.toContain(key.split("_")[3]);
 
     const revoked = await admin("DELETE", `/accounts/${id}/keys/${rest.id}`);
@@ -518,7 +518,7 @@ describe("keys", () => {
       tokens_per_minute: null,
     });
     await refused("PATCH", path, {}, null);
-    await refused("PATCH", path, { name: "other" }, "name");
+    await refused("PATCH", path, { title: "other" }, "title");
     for (const bad of [0, -1, 1.5, "5", 2 ** 53])
       await refused("PATCH", path, { requests_per_minute: bad }, "requests_per_minute");
   });

@@ -15,7 +15,7 @@ import {
 } from "./accounts.ts";
 import { audit } from "./audit.ts";
 import { deleteBackend, listBackends, listRegions, putBackend, putRegion } from "./backends.ts";
-import { changeKey, createKey, listKeys, revokeKey } from "./keys.ts";
+import { changeKey, createKey, getKey, listKeys, revokeKey, rotateKey } from "./keys.ts";
 import { listModels, putModel } from "./models.ts";
 import { listPools } from "./pools.ts";
 import { addPrice, listPrices } from "./prices.ts";
@@ -42,6 +42,8 @@ adminRoutes.post("/accounts/:id/credits", addCredit);
 adminRoutes.get("/accounts/:id/journal", listJournal);
 adminRoutes.get("/accounts/:id/keys", listKeys);
 adminRoutes.post("/accounts/:id/keys", createKey);
+adminRoutes.get("/accounts/:id/keys/:key", getKey);
 adminRoutes.patch("/accounts/:id/keys/:key", changeKey);
+adminRoutes.post("/accounts/:id/keys/:key/rotate", rotateKey);
 adminRoutes.delete("/accounts/:id/keys/:key", revokeKey);
 adminRoutes.get("/audit", audit);

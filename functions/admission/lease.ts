@@ -44,7 +44,7 @@ export async function settle(run: Run, end: End): Promise<Nanodollars> {
         ttftMs: run.ttftMs,
         durationMs: Date.now() - run.startedAt,
         // A stream's tokens go out as they come; a whole answer goes out at its end or not at all.
-        delivered: end.error === undefined || (run.request.stream && run.ttftMs !== null),
+        delivered: end.ending === "finished" || (run.request.stream && run.ttftMs !== null),
       });
       // Where the expiry was quicker, what it posted stands.
       return receipt.cost;

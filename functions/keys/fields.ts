@@ -79,4 +79,3 @@ export function changeOf(given: z.output<typeof keyChangeBody>): KeyChange {
 function named<K extends string, V>(key: K, value: V | undefined): { [name in K]?: V } {
   return (value === undefined ? {} : { [key]: value }) as { [name in K]?: V };
 }
-

@@ -18,7 +18,8 @@ export const budgetShape = z
   })
   .meta({
     id: "Budget",
-    description: "Spent is what is settled; held is what requests in flight may still cost. Their sum never passes the limit.",
+    description:
+      "Spent is what is settled; held is what requests in flight may still cost. Their sum never passes the limit.",
   });
 
 export const budgetsShape = z
@@ -45,7 +46,10 @@ const keyFields = {
 export const keyShape = z.strictObject(keyFields).meta({ id: "Key" });
 
 export const madeKeyShape = z
-  .strictObject({ ...keyFields, key: z.string().meta({ description: "The key itself: here and never again." }) })
+  .strictObject({
+    ...keyFields,
+    key: z.string().meta({ description: "The key itself: here and never again." }),
+  })
   .meta({ id: "MadeKey" });
 
 export const keyListShape = z.strictObject({ object: z.literal("list"), data: z.array(keyShape) });

@@ -1,8 +1,8 @@
 /** What both APIs do with an account's keys: the account's own asks as one of its keys, the operator as nobody. */
 import type { z } from "zod";
+import type { Once } from "../admission/holder.ts";
 import { makeKey } from "../auth/key.ts";
 import { DEFAULT_SCOPES, lacking, type Scope } from "../auth/scopes.ts";
-import type { Once } from "../admission/holder.ts";
 import { SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
 import { type ApiError, invalid, missingScope, Refusal } from "../errors.ts";
@@ -51,7 +51,10 @@ export async function create(asker: Asker, given: z.output<typeof newKeyBody>, o
 export async function change(asker: Asker, id: KeyId, given: z.output<typeof keyChangeBody>) {
   const before = found(await asker.object.key(id));
   // Scopes that it has already are not granted now.
-  grants(asker, (given.scopes ?? []).filter((scope) => !before.scopes.includes(scope)));
+  grants(
+    asker,
+    (given.scopes ?? []).filter((scope) => !before.scopes.includes(scope)),
+  );
   return keyView(found(await asker.object.changeKey(id, changeOf(given))));
 }
 

@@ -65,6 +65,7 @@ async function seedDemo(admin: Admin, url: string, files: Files): Promise<string
   await admin("POST", `/admin/accounts/${account}/credits`, { amount: "10.00", reference: "demo-opening" });
   const { id, key } = await admin<{ id: string; key: string }>("POST", `/admin/accounts/${account}/keys`, {
     name: "demo",
+    scopes: ["inference", "usage", "manage"],
   });
   files.write("demo.json", { account, key: { id, key } } satisfies Demo);
   return key;

@@ -165,7 +165,7 @@ describe("a key", () => {
     const account = await openAccount(0);
     expect(JSON.stringify(await account.stub.listKeys())).not.toContain(account.keyHash);
     expect(
-      JSON.stringify(await account.stub.setKeyLimits(account.keyId, { requestsPerMinute: 1 })),
+      JSON.stringify(await account.stub.changeKey(account.keyId, { requestsPerMinute: 1 })),
     ).not.toContain(account.keyHash);
     expect(JSON.stringify(await account.stub.revokeKey(account.keyId))).not.toContain(account.keyHash);
   });
@@ -173,17 +173,17 @@ describe("a key", () => {
   it("that does not exist cannot be changed", async () => {
     const account = await openAccount(0);
     expect(await account.stub.revokeKey(newKeyId())).toMatchObject({ status: 404 });
-    expect(await account.stub.setKeyLimits(newKeyId(), {})).toMatchObject({ status: 404 });
+    expect(await account.stub.changeKey(newKeyId(), {})).toMatchObject({ status: 404 });
   });
 
   it("takes limits and nothing else when its limits are set", async () => {
     const account = await openAccount(0, { requestsPerMinute: 7 });
-    expect(await account.stub.setKeyLimits(account.keyId, {})).toMatchObject({
+    expect(await account.stub.changeKey(account.keyId, {})).toMatchObject({
       requestsPerMinute: 7,
       tokensPerMinute: null,
     });
     const more = { tokensPerMinute: 9, hash: "stolen", revokedAt: 1 };
-    expect(await account.stub.setKeyLimits(account.keyId, more)).toMatchObject({
+    expect(await account.stub.changeKey(account.keyId, more)).toMatchObject({
       requestsPerMinute: 7,
       tokensPerMinute: 9,
       revokedAt: null,

@@ -242,7 +242,11 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   #settle(settlement: Omit<Settlement, "leaseId" | "epoch">): Receipt {
     const { posted, cost, reservation } = this.#ledger.settle(settlement as Settlement, Date.now());
     if (reservation)
-      this.#windows.correct(this.#keys.line(reservation.keyId), reservation.requestId, usedTokens(settlement.usage));
+      this.#windows.correct(
+        this.#keys.line(reservation.keyId),
+        reservation.requestId,
+        usedTokens(settlement.usage),
+      );
     return { posted, cost };
   }
 
@@ -350,8 +354,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       ...(budgetDay !== undefined && { budgetDay }),
       ...(budgetMonth !== undefined && { budgetMonth }),
     };
-    if (Object.keys(change).length > 0)
-      this.#state = this.#db.update(state).set(change).returning().get();
+    if (Object.keys(change).length > 0) this.#state = this.#db.update(state).set(change).returning().get();
     return this.budgets();
   }
 

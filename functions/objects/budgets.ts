@@ -81,7 +81,11 @@ export class Budgets {
    * The sums as the rows say them. `seen` is told of each request among the rows that no tally has.
    */
   load(tallied: number, now: number, seen: (key: KeyId, at: number) => void): void {
-    const kept = this.#db.select().from(tallies).where(gte(tallies.day, oldest(now))).all();
+    const kept = this.#db
+      .select()
+      .from(tallies)
+      .where(gte(tallies.day, oldest(now)))
+      .all();
     for (const { keyId, day, spent } of kept) this.#add(keyId, day, BigInt(spent), 0n);
     for (let after = tallied; ; ) {
       const rows = this.#db
@@ -173,7 +177,12 @@ export class Budgets {
       .all();
     if (old.length > 0)
       db.delete(tallies)
-        .where(inArray(tallies.day, old.map(({ day }) => day)))
+        .where(
+          inArray(
+            tallies.day,
+            old.map(({ day }) => day),
+          ),
+        )
         .run();
   }
 
@@ -188,7 +197,8 @@ export class Budgets {
   /** Each a sentence: sums that are not what the journal and the reservations say. None means that all are. */
   audit(now: number): string[] {
     const since = oldest(now);
-    const day = sql<number>`${journal.admittedAt} / ${DAY_MS}`;
+    // A number is bound as a real, and divides as one.
+    const day = sql<number>`cast(${journal.admittedAt} / ${DAY_MS} as integer)`;
     const [spent, held] = [new Map<string, bigint>(), new Map<string, bigint>()];
     const into = (sums: Map<string, bigint>, key: KeyId, at: number, amount: bigint) => {
       for (const owner of [this.#lineOf(key), ACCOUNT]) {
@@ -272,8 +282,7 @@ export class Budgets {
 }
 
 const startOf = (period: Period, at: number): number => (period === "day" ? dayOf(at) : monthOf(at));
-const endOf = (period: Period, at: number): number =>
-  period === "day" ? dayOf(at) + 1 : monthOf(at, 1);
+const endOf = (period: Period, at: number): number => (period === "day" ? dayOf(at) + 1 : monthOf(at, 1));
 
 /** The first day that is kept: last month's, for a clock that steps back and for counts that come late. */
 const oldest = (now: number): number => monthOf(now, -1);

@@ -168,7 +168,16 @@ export class Keyring {
       const successor = tx
         .insert(keys)
         .values({
-          ...{ name, scopes, requestsPerMinute, tokensPerMinute, residency, budgetDay, budgetMonth, expiresAt },
+          ...{
+            name,
+            scopes,
+            requestsPerMinute,
+            tokensPerMinute,
+            residency,
+            budgetDay,
+            budgetMonth,
+            expiresAt,
+          },
           ...made,
           createdAt: now,
           lineage: lineOf(old),
@@ -180,11 +189,7 @@ export class Keyring {
         before && before.revokedAt === null
           ? [tx.update(keys).set({ revokedAt: now }).where(eq(keys.id, before.id)).returning().get()]
           : [];
-      return [
-        ...voided,
-        tx.update(keys).set(ends).where(eq(keys.id, id)).returning().get(),
-        successor,
-      ];
+      return [...voided, tx.update(keys).set(ends).where(eq(keys.id, id)).returning().get(), successor];
     });
     for (const row of rows) this.#keep(row);
     return rows.at(-1)!;

@@ -10,6 +10,7 @@ import {
   money,
   openAccount,
   rowsOf,
+  rowsWritten,
   type Stub,
   settlement,
   stopClock,
@@ -30,28 +31,6 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Rows that SQLite wrote for one call, as the platform bills them, statement by statement. */
-async function rowsWritten(
-  account: Account,
-  call: (object: AccountObject) => Promise<unknown>,
-): Promise<number[]> {
-  return runInDurableObject(account.stub, async (object: AccountObject, state) => {
-    const cursors: { rowsWritten: number }[] = [];
-    const exec = state.storage.sql.exec.bind(state.storage.sql);
-    const spy = vi.spyOn(state.storage.sql, "exec").mockImplementation(((
-      query: string,
-      ...values: unknown[]
-    ) => {
-      const cursor = exec(query, ...values);
-      cursors.push(cursor);
-      return cursor;
-    }) as never);
-    await call(object);
-    spy.mockRestore();
-    return cursors.map((cursor) => cursor.rowsWritten).filter((rows) => rows > 0);
-  });
-}
-
 const inTransaction = (stub: Stub, work: (db: ReturnType<typeof openDatabase>) => void) =>
   runInDurableObject(stub, (_object: AccountObject, state) => work(openDatabase(state.storage)));
 
@@ -59,9 +38,9 @@ describe("a request", () => {
   it("costs three row writes: its reservation and that one's delete, and its journal row", async () => {
     const account = await openAccount(1_000);
     const query = admitQuery(account);
-    expect(await rowsWritten(account, (object) => object.admit(query))).toEqual([1]);
+    expect(await rowsWritten(account.stub, (object) => object.admit(query))).toEqual([1]);
     expect(
-      await rowsWritten(account, (object) => object.settle(settlement(query.requestId, usageOf(10, 5)))),
+      await rowsWritten(account.stub, (object) => object.settle(settlement(query.requestId, usageOf(10, 5)))),
     ).toEqual([1, 1]);
   });
 
@@ -69,11 +48,11 @@ describe("a request", () => {
     const account = await openAccount(100);
     const requestId = await admitted(account);
     const at = { requestId, attempt: `${requestId}.2` as const, backend: "other", region: "test-region" };
-    expect(await rowsWritten(account, (object) => object.checkpoint(at))).toEqual([1]);
-    expect(await rowsWritten(account, (object) => object.admit(admitQuery(account)))).toEqual([]);
+    expect(await rowsWritten(account.stub, (object) => object.checkpoint(at))).toEqual([1]);
+    expect(await rowsWritten(account.stub, (object) => object.admit(admitQuery(account)))).toEqual([]);
     await account.stub.settle(settlement(requestId, usageOf(10, 5)));
     expect(
-      await rowsWritten(account, (object) => object.settle(settlement(requestId, usageOf(10, 5)))),
+      await rowsWritten(account.stub, (object) => object.settle(settlement(requestId, usageOf(10, 5)))),
     ).toEqual([]);
   });
 });

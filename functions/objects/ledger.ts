@@ -155,8 +155,7 @@ export class Ledger {
       };
       tx.insert(journal).values(entry).run();
       const { once, admittedAt } = reservation;
-      const nothing = settlement.delivered === false && settlement.ending !== "finished" && cost === 0;
-      if (once !== null && nothing) forget(tx, once, admittedAt);
+      if (once !== null && settlement.delivered === false && cost === 0) forget(tx, once, admittedAt);
       return { cost, reservation, balance: entry.balance };
     });
     if (!posted) return { posted: false, cost: this.#costOf(settlement.requestId) };

@@ -11,7 +11,10 @@ export const usdText = z
 export const wholeText = z
   .string()
   .regex(/^-?\d+$/)
-  .meta({ description: "The same in nanodollars (1e-9 USD), a whole number as text.", examples: ["1500000000"] });
+  .meta({
+    description: "The same in nanodollars (1e-9 USD), a whole number as text.",
+    examples: ["1500000000"],
+  });
 
 /** A list as every route answers it. */
 export const listOf = <T extends z.ZodType>(item: T) =>

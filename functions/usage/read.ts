@@ -11,6 +11,7 @@ import { accountObject } from "../auth/accounts.ts";
 import { events, marks, rollups } from "../db/d1/schema.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { answerId, requestOfAnswer } from "../ids.ts";
+import { budgetsView } from "../keys/view.ts";
 import { firstIssue } from "../surfaces/openai/schema.ts";
 import { balanceView } from "./balance.ts";
 import { openView, settledView } from "./generation.ts";
@@ -130,8 +131,9 @@ export async function generation(c: Context<AppEnv>): Promise<Response> {
 }
 
 export async function balance(c: Context<AppEnv>): Promise<Response> {
-  const view = await accountObject(c.env, c.get("account")).balance();
-  return c.json({ object: "balance", ...balanceView(view) });
+  const object = accountObject(c.env, c.get("account"));
+  const [money, budgets] = await Promise.all([object.balance(), object.budgets()]);
+  return c.json({ object: "balance", ...balanceView(money), budgets: budgetsView(budgets) });
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString();

@@ -7,7 +7,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env as bound } from "cloudflare:workers";
 import { drizzle } from "drizzle-orm/d1";
 import { vi } from "vitest";
-import type { AdmitQuery, Settlement } from "../../functions/admission/holder.ts";
+import type { Admission, AdmitQuery, Settlement } from "../../functions/admission/holder.ts";
 import { backends } from "../../functions/db/d1/schema.ts";
 import type { Env } from "../../functions/env.ts";
 import {
@@ -22,7 +22,7 @@ import {
 } from "../../functions/ids.ts";
 import { type Nanodollars, nanodollars, type PriceVersion, type Usage } from "../../functions/money.ts";
 import type { AccountObject } from "../../functions/objects/account.ts";
-import type { KeyLimits } from "../../functions/objects/windows.ts";
+import type { NewKey } from "../../functions/objects/keyring.ts";
 import type { OutboxMessage } from "../../functions/usage/outbox.ts";
 
 export const env = bound as unknown as Env;
@@ -69,7 +69,10 @@ export interface Account {
 /** A stub of its own: one that has seen its object die keeps failing. */
 export const stubOf = (account: AccountId): Stub => env.ACCOUNTS.getByName(account);
 
-export async function openAccount(funds: number, limits: Partial<KeyLimits> = {}): Promise<Account> {
+export async function openAccount(
+  funds: number,
+  limits: Partial<Omit<NewKey, "id" | "hash">> = {},
+): Promise<Account> {
   const id = newAccountId();
   const stub = stubOf(id);
   await stub.open(id);
@@ -124,6 +127,32 @@ export function settlement(requestId: RequestId, usage: Usage, more: Partial<Set
   };
 }
 
+/** What an admission said, in short. */
+export const saidOf = (admission: Admission): string =>
+  admission.ok ? "ok" : `${admission.error.status} ${admission.error.code}`;
+
+/** Rows that SQLite wrote for one call, as the platform bills them, statement by statement. */
+export async function rowsWritten(
+  stub: Stub,
+  call: (object: AccountObject) => Promise<unknown>,
+): Promise<number[]> {
+  return runInDurableObject(stub, async (object: AccountObject, state) => {
+    const cursors: { rowsWritten: number }[] = [];
+    const exec = state.storage.sql.exec.bind(state.storage.sql);
+    const spy = vi.spyOn(state.storage.sql, "exec").mockImplementation(((
+      query: string,
+      ...values: unknown[]
+    ) => {
+      const cursor = exec(query, ...values);
+      cursors.push(cursor);
+      return cursor;
+    }) as never);
+    await call(object);
+    spy.mockRestore();
+    return cursors.map((cursor) => cursor.rowsWritten).filter((rows) => rows > 0);
+  });
+}
+
 /** The request that was admitted; a test that expected so fails here when it was not. */
 export async function admitted(account: Account, more: Partial<AdmitQuery> = {}): Promise<RequestId> {
   const query = admitQuery(account, more);
@@ -144,7 +173,10 @@ export const alarmOf = (stub: Stub): Promise<number | null> =>
   runInDurableObject(stub, (_object: AccountObject, state) => state.storage.getAlarm());
 
 /** Everything of a table, as SQLite has it. */
-export const rowsOf = (stub: Stub, table: "reservations" | "journal" | "inquiries" | "state") =>
+export const rowsOf = (
+  stub: Stub,
+  table: "reservations" | "journal" | "inquiries" | "state" | "keys" | "tallies" | "idempotency",
+) =>
   runInDurableObject(stub, (_object: AccountObject, state) =>
     state.storage.sql.exec(`select * from ${table}`).toArray(),
   );

@@ -3,7 +3,7 @@
  * has 128 MB for all its requests, and what was read lives on as text and objects while its request does. A body
  * that trickles has a deadline.
  */
-import { SECOND_MS } from "../../clock.ts";
+import { MINUTE_MS, SECOND_MS } from "../../clock.ts";
 import { bodyTooLarge, bodyTooSlow, invalid, overloaded, Refusal } from "../../errors.ts";
 
 export const MAX_BODY_BYTES = 8 * 1024 * 1024;
@@ -11,6 +11,14 @@ const MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024;
 /** From the request to its body's last byte. */
 const UPLOAD_MS = 30 * SECOND_MS;
 
+/** Longer than any request runs. A request that the platform ended without a word must not keep its share for ever. */
+const FORGOTTEN_MS = 20 * MINUTE_MS;
+
+interface Share {
+  bytes: number;
+  readonly since: number;
+}
+const shares = new Set<Share>();
 let inFlight = 0;
 
 /** Bytes of all bodies that are being read, or whose requests still run. */
@@ -34,11 +42,9 @@ export async function readBody(
   request: Request,
   { limit = MAX_BODY_BYTES, uploadMs = UPLOAD_MS }: { limit?: number; uploadMs?: number } = {},
 ): Promise<Body> {
-  let taken = 0;
-  const release = () => {
-    inFlight -= taken;
-    taken = 0;
-  };
+  const share: Share = { bytes: 0, since: Date.now() };
+  shares.add(share);
+  const release = () => giveBack(share);
   const chunks: Uint8Array[] = [];
   const reader = (request.body as ReadableStream<Uint8Array> | null)?.getReader();
   let late = false;
@@ -52,9 +58,10 @@ export async function readBody(
       const { done, value } = await reader.read();
       if (late) throw new Refusal(bodyTooSlow(uploadMs / SECOND_MS));
       if (done) break;
-      taken += value.byteLength;
+      share.bytes += value.byteLength;
       inFlight += value.byteLength;
-      if (taken > limit) throw new Refusal(bodyTooLarge(limit));
+      if (share.bytes > limit) throw new Refusal(bodyTooLarge(limit));
+      if (inFlight > MAX_IN_FLIGHT_BYTES) forgetOld();
       if (inFlight > MAX_IN_FLIGHT_BYTES) throw new Refusal(overloaded("Too many large requests at once."));
       chunks.push(value);
     }
@@ -66,6 +73,17 @@ export async function readBody(
   } finally {
     clearTimeout(timer);
   }
+}
+
+function giveBack(share: Share): void {
+  shares.delete(share);
+  inFlight -= share.bytes;
+  share.bytes = 0;
+}
+
+function forgetOld(): void {
+  const before = Date.now() - FORGOTTEN_MS;
+  for (const share of shares) if (share.since < before) giveBack(share);
 }
 
 function parse(chunks: readonly Uint8Array[]): unknown {
