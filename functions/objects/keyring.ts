@@ -232,13 +232,13 @@ export class Keyring {
   }
 
   #set(db: Database, id: KeyId, change: Partial<KeyRow>): KeyRow {
-    const memory = this.#byId.get(id)!;
-    const row = db.update(keys).set(change).where(eq(keys.id, id)).returning().get();
-    // A use that is not written yet stays known.
-    return this.#keep({ ...row, lastUsedAt: latest(row.lastUsedAt, memory.lastUsedAt) });
+    return this.#keep(db.update(keys).set(change).where(eq(keys.id, id)).returning().get());
   }
 
-  #keep(row: KeyRow): KeyRow {
+  /** A use that is not written yet stays known. */
+  #keep(given: KeyRow): KeyRow {
+    const memory = this.#byId.get(given.id);
+    const row = { ...given, lastUsedAt: latest(given.lastUsedAt, memory?.lastUsedAt ?? null) };
     this.#byHash.set(row.hash, row);
     this.#byId.set(row.id, row);
     return row;

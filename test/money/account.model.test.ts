@@ -16,7 +16,7 @@ import {
   report,
   stopClock,
 } from "./fixture.ts";
-import { compare, type Model, type Real } from "./model.ts";
+import { compare, type Model, newKey, type Real } from "./model.ts";
 import { random } from "./random.ts";
 
 beforeEach(async () => {
@@ -39,13 +39,15 @@ it("an account's books are right after whatever happens, in whatever order", {
     Object.assign(outside, { backendUp: true, d1Up: true, queueUp: true, fates: new Map() });
     passTime(1_000);
     const account = await openAccount(1_000);
-    const keys = [{ hash: account.keyHash, id: account.keyId, revoked: false }];
+    const keys = [newKey(account.keyHash, account.keyId)];
     const model: Model = {
       balance: 1_000,
       last: 1,
       mark: 0,
       epoch: 1,
       keys,
+      budgets: { day: null, month: null },
+      onces: new Map(),
       credits: new Map([["opening", 1_000]]),
       open: new Map(),
       closed: new Map(),

@@ -7,6 +7,7 @@ import {
 } from "cloudflare:test";
 import fc from "fast-check";
 import { expect } from "vitest";
+import { DAY_MS } from "../../functions/clock.ts";
 import { attemptId, newKeyId, newRequestId } from "../../functions/ids.ts";
 import type { Usage } from "../../functions/money.ts";
 import type { AccountObject } from "../../functions/objects/account.ts";
@@ -17,10 +18,15 @@ import {
   compare,
   expiredCost,
   type Fate,
+  type Key,
   look,
   type Model,
+  newKey,
+  type Period,
   type Real,
   type Request,
+  rooms,
+  works,
   worth,
 } from "./model.ts";
 
@@ -56,7 +62,7 @@ const createKey = () =>
       requestsPerMinute: null,
       tokensPerMinute: null,
     });
-    model.keys.push({ hash, id, revoked: false });
+    model.keys.push(newKey(hash, id));
   });
 
 const revokeKey = (n: number) =>
@@ -64,6 +70,43 @@ const revokeKey = (n: number) =>
     const key = model.keys[n % model.keys.length]!;
     await real.stub.revokeKey(key.id);
     key.revoked = true;
+  });
+
+/** Sets budgets of the account, or of one of its keys; null takes one away. */
+const setBudget = (n: number, ofKey: boolean, period: Period, limit: number | null) =>
+  command(`budget of ${ofKey ? `key ${n}` : "the account"} a ${period}: ${limit}`, async (model, real) => {
+    const key = model.keys[n % model.keys.length]!;
+    const change = { [period === "day" ? "budgetDay" : "budgetMonth"]: limit === null ? null : money(limit) };
+    if (ofKey) await real.stub.changeKey(key.id, change);
+    else await real.stub.setBudgets(change);
+    (ofKey ? key : model).budgets[period] = limit;
+  });
+
+const rotateKey = (n: number, overlapMs: number) =>
+  command(`rotateKey ${n}, both for ${overlapMs} ms`, async (model, real) => {
+    const key = model.keys[n % model.keys.length]!;
+    const id = newKeyId();
+    const hash = `hash-${id}`;
+    const answer = await real.stub.rotateKey(key.id, { id, hash, hint: "next" }, overlapMs);
+    const { successor } = key;
+    const ended = key.expiresAt !== null && key.expiresAt <= Date.now();
+    if (
+      key.revoked ||
+      (ended && (!successor || (successor.revoked && !successor.used && !successor.successor)))
+    ) {
+      expect(answer).toMatchObject({ code: "key_ended" });
+      return;
+    }
+    if (successor?.used || successor?.successor) {
+      expect(answer).toMatchObject({ code: "already_rotated" });
+      return;
+    }
+    expect(answer).toMatchObject({ id, state: "active" });
+    if (successor) successor.revoked = true;
+    const deadline = Date.now() + overlapMs;
+    key.expiresAt = Math.min(deadline, key.expiresAt ?? deadline);
+    key.successor = newKey(hash, id, key.line, (successor ?? key).budgets);
+    model.keys.push(key.successor);
   });
 
 const credit = (amount: number, reference: string) =>
@@ -83,34 +126,66 @@ const credit = (amount: number, reference: string) =>
     }
   });
 
-const admit = (key: number, maxInput: number, maxOutput: number, dueMs: number, fate: Fate) =>
-  command(`admit ${maxInput}+${maxOutput} due in ${dueMs} (${JSON.stringify(fate)})`, async (model, real) => {
-    const { hash, revoked } = model.keys[key % model.keys.length]!;
-    const query = admitQuery(real.account, {
-      keyHash: hash,
-      maxInput,
-      maxOutput,
-      deadlineMs: Date.now() + dueMs,
-    });
-    const hold = maxInput + maxOutput;
-    const answer = await real.stub.admit(query);
-    const expected = revoked ? 401 : hold <= availableOf(model) ? "ok" : hold <= model.balance ? 429 : 402;
-    expect(answer.ok ? "ok" : answer.error.status).toBe(expected);
-    if (!answer.ok) return;
-    expect(answer.held).toBe(hold);
-    real.outside.fates.set(attemptId(query.requestId, 1), fate);
-    const { requestId: id, deadlineMs: deadlineAt } = query;
-    model.open.set(id, {
-      id,
-      maxInput,
-      maxOutput,
-      hold,
-      deadlineAt,
-      epoch: model.epoch,
-      fates: [fate],
-      counted: undefined,
-    });
-  });
+type Asked = { readonly id: string; readonly fingerprint: string } | undefined;
+
+/** What the account must say to a request, as the model has it. */
+function verdict(model: Model, key: Key, hold: number, once: Asked): string {
+  if (!works(key)) return "invalid_api_key";
+  const before = once && model.onces.get(`${key.id} ${once.id}`);
+  if (before && before.at > Date.now() - DAY_MS) {
+    if (before.fingerprint !== once.fingerprint) return "idempotency_key_reused";
+    return model.open.has(before.id) ? "idempotent_request_in_flight" : "idempotent_request_ended";
+  }
+  if (rooms(model, key, Date.now()).some((room) => hold > room)) return "budget_exceeded";
+  if (hold <= availableOf(model)) return "ok";
+  return hold <= model.balance ? "balance_in_flight" : "insufficient_balance";
+}
+
+const admit = (
+  n: number,
+  maxInput: number,
+  maxOutput: number,
+  dueMs: number,
+  fate: Fate,
+  once: Asked = undefined,
+) =>
+  command(
+    `admit ${maxInput}+${maxOutput} due in ${dueMs} (${JSON.stringify({ fate, once })})`,
+    async (model, real) => {
+      const key = model.keys[n % model.keys.length]!;
+      const query = admitQuery(real.account, {
+        keyHash: key.hash,
+        maxInput,
+        maxOutput,
+        deadlineMs: Date.now() + dueMs,
+        ...(once && { once: { ...once, id: `${key.id} ${once.id}` } }),
+      });
+      const hold = maxInput + maxOutput;
+      const answer = await real.stub.admit(query);
+      expect(answer.ok ? "ok" : answer.error.code).toBe(verdict(model, key, hold, once));
+      if (!answer.ok) return;
+      key.used = true;
+      const at = Date.now();
+      if (once)
+        model.onces.set(`${key.id} ${once.id}`, { fingerprint: once.fingerprint, id: query.requestId, at });
+      expect(answer.held).toBe(hold);
+      real.outside.fates.set(attemptId(query.requestId, 1), fate);
+      const { requestId: id, deadlineMs: deadlineAt } = query;
+      model.open.set(id, {
+        id,
+        maxInput,
+        maxOutput,
+        hold,
+        admittedAt: at,
+        line: key.line,
+        key,
+        deadlineAt,
+        epoch: model.epoch,
+        fates: [fate],
+        counted: undefined,
+      });
+    },
+  );
 
 /** Counts up to and past the bound, and such as no count should be. */
 type Share = number | "absurd";
@@ -119,13 +194,18 @@ const countsOf = (request: Request, share: Share, odd: unknown): Usage =>
     ? usageOf(request.maxInput, odd as number)
     : usageOf(Math.floor(request.maxInput * share), Math.floor(request.maxOutput * share));
 
-const settle = (n: number, share: Share, odd: unknown, times: number) =>
+/** Nothing was delivered: what asked under an idempotency key may ask again. */
+function free(model: Model, id: string): void {
+  for (const [name, once] of model.onces) if (once.id === id) model.onces.delete(name);
+}
+
+const settle = (n: number, share: Share, odd: unknown, times: number, delivered: boolean) =>
   command(
-    `settle ${n} at ${share === "absurd" ? String(odd) : share}, ${times} at once`,
+    `settle ${n} at ${share === "absurd" ? String(odd) : share}, ${times} at once${delivered ? "" : ", undelivered"}`,
     async (model, real) => {
       const request = pick(model, n);
       const id = request?.id ?? newRequestId();
-      const says = settlement(id, request ? countsOf(request, share, odd) : usageOf(1, 1));
+      const says = settlement(id, request ? countsOf(request, share, odd) : usageOf(1, 1), { delivered });
       const answers = await runInDurableObject(real.stub, (object: AccountObject) =>
         Promise.all(Array.from({ length: times }, () => object.settle(says).catch(() => "threw" as const))),
       );
@@ -138,6 +218,7 @@ const settle = (n: number, share: Share, odd: unknown, times: number) =>
       } else {
         const cost = Math.min(request.hold, says.usage.input + says.usage.output);
         close(model, request, cost);
+        if (!delivered && cost === 0) free(model, id);
         expect(answers).toEqual(answers.map((_answer, i) => ({ posted: i === 0, cost })));
       }
     },
@@ -183,6 +264,9 @@ const passAndRing = (ms: number) =>
         expect(model.d1Up).toBe(true);
         expect(charge).toBe(expiredCost(model, request));
         close(model, request, charge);
+        // Charged nothing, and its backend knows nothing of it: its idempotency key may be used again.
+        const unknown = model.backendUp && request.fates.at(-1)!.state === "unknown";
+        if (charge === 0 && unknown) free(model, request.id);
       } else {
         const before = model.closed.get(entry.request_id!)!;
         const fate = before.request.fates.at(-1)!;
@@ -195,7 +279,10 @@ const passAndRing = (ms: number) =>
         before.adjusted = true;
         model.balance -= charge;
         model.last += 1;
-        if (charge < missing) expect(availableOf(model)).toBe(0); // it took all that there was
+        // It took all that there was: of the money, or of a budget of its period.
+        const { key, admittedAt } = before.request;
+        if (charge < missing)
+          expect(Math.min(availableOf(model), ...rooms(model, key, admittedAt))).toBeLessThanOrEqual(0);
       }
     }
     if (model.d1Up)
@@ -267,10 +354,16 @@ const fate: fc.Arbitrary<Fate> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ state: "unknown", prompt: undefined, output: undefined }) },
 );
 const dueMs = fc.constantFrom(-1, 0, 1_000, 5_000, 60_000, 600_000);
-const ms = fc.constantFrom(1, 1_000, 5_000, 60_000, 600_000, 3_600_000);
+const ms = fc.constantFrom(1, 1_000, 5_000, 60_000, 600_000, 3_600_000, 43_200_000);
 
+const once: fc.Arbitrary<Asked> = fc.record({
+  id: fc.constantFrom("a", "b", "c"),
+  fingerprint: fc.constantFrom("x", "x", "y"),
+});
 const admits = fc.tuple(n, tokens, tokens, dueMs, fate).map((args) => admit(...args));
-const settles = fc.tuple(n, share, odd, fc.integer({ min: 1, max: 3 })).map((args) => settle(...args));
+const settles = fc
+  .tuple(n, share, odd, fc.integer({ min: 1, max: 3 }), fc.boolean())
+  .map((args) => settle(...args));
 const rings = ms.map(passAndRing);
 
 /** Often what happens often: a kind that is listed twice is chosen twice as often. */
@@ -286,7 +379,20 @@ export const kinds: fc.Arbitrary<Command>[] = [
     .tuple(fc.integer({ min: -300, max: 600 }), fc.constantFrom("a", "b", "c", "d", "e", "f"))
     .map((args) => credit(...args)),
   fc.tuple(n, share, odd, fc.option(fate, { nil: undefined, freq: 2 })).map((args) => checkpoint(...args)),
-  fc.oneof(fc.constant(null).map(createKey), n.map(revokeKey)),
+  fc.oneof(
+    fc.constant(null).map(createKey),
+    n.map(revokeKey),
+    fc.tuple(n, fc.constantFrom(0, 1_000, 600_000)).map((args) => rotateKey(...args)),
+  ),
+  fc.tuple(n, tokens, tokens, dueMs, fate, once).map((args) => admit(...args)),
+  fc
+    .tuple(
+      n,
+      fc.boolean(),
+      fc.constantFrom<Period>("day", "month"),
+      fc.option(fc.nat({ max: 400 }), { nil: null, freq: 4 }),
+    )
+    .map((args) => setBudget(...args)),
   fc.oneof(
     fc.constant(null).map(evict),
     { weight: 2, arbitrary: fc.constant(null).map(abort) },

@@ -17,11 +17,29 @@ export interface Request {
   readonly maxInput: number;
   readonly maxOutput: number;
   readonly hold: number;
+  readonly admittedAt: number;
   readonly deadlineAt: number;
   readonly epoch: number;
+  /** The line of rotations that its key belongs to, and the key. */
+  readonly line: string;
+  readonly key: Key;
   /** By attempt: the number of the newest is the list's length. */
   readonly fates: Fate[];
   counted: Usage | undefined;
+}
+
+export type Period = "day" | "month";
+export type Budgets = Record<Period, number | null>;
+
+export interface Key {
+  hash: string;
+  id: `key_${string}`;
+  line: string;
+  revoked: boolean;
+  expiresAt: number | null;
+  successor: Key | undefined;
+  used: boolean;
+  budgets: Budgets;
 }
 
 export interface Model {
@@ -29,7 +47,10 @@ export interface Model {
   last: number;
   mark: number;
   epoch: number;
-  readonly keys: { hash: string; id: `key_${string}`; revoked: boolean }[];
+  readonly keys: Key[];
+  readonly budgets: Budgets;
+  /** What each idempotency key has done. */
+  readonly onces: Map<string, { fingerprint: string; id: RequestId; at: number }>;
   readonly credits: Map<string, number>;
   readonly open: Map<RequestId, Request>;
   /** Closed requests, and what each has cost in sum. */
@@ -44,6 +65,44 @@ export interface Real {
   stub: Stub;
   /** Applies a change of the outside: what the fake backend, D1 and the queue do from now on. */
   readonly outside: { backendUp: boolean; d1Up: boolean; queueUp: boolean; fates: Map<string, Fate> };
+}
+
+export const newKey = (hash: string, id: Key["id"], line: string = id, budgets: Budgets = NONE): Key => ({
+  ...{ hash, id, line, revoked: false, expiresAt: null, successor: undefined, used: false },
+  budgets: { ...budgets },
+});
+const NONE: Budgets = { day: null, month: null };
+
+export const works = (key: Key): boolean =>
+  !key.revoked && (key.expiresAt === null || Date.now() < key.expiresAt);
+
+/** The first characters of an ISO time that name its period: simple, and nothing like the object's own way. */
+const named = (period: Period, at: number) => new Date(at).toISOString().slice(0, period === "day" ? 10 : 7);
+
+/** What is settled and what is held in the period that holds `at`, of a line or of all. */
+export function used(model: Model, line: string | undefined, period: Period, at: number) {
+  const counts = (request: Request) =>
+    (line === undefined || request.line === line) && named(period, request.admittedAt) === named(period, at);
+  const closed = [...model.closed.values()].filter(({ request }) => counts(request));
+  const open = [...model.open.values()].filter(counts);
+  return {
+    spent: closed.reduce((sum, { cost }) => sum + cost, 0),
+    held: open.reduce((sum, { hold }) => sum + hold, 0),
+  };
+}
+
+/** What each budget that applies to a key's request has left. */
+export function rooms(model: Model, key: Key, at: number): number[] {
+  return (["day", "month"] as const).flatMap((period) =>
+    [
+      { limit: key.budgets[period], line: key.line },
+      { limit: model.budgets[period], line: undefined },
+    ].flatMap(({ limit, line }) => {
+      if (limit === null) return [];
+      const { spent, held } = used(model, line, period, at);
+      return [limit - spent - held];
+    }),
+  );
 }
 
 export const heldOf = (model: Model): number =>
@@ -87,6 +146,8 @@ export async function look(real: Real) {
   return runInDurableObject(real.stub, async (object: AccountObject, { storage: { sql } }) => ({
     audit: (await object.audit())!,
     memory: await object.balance(),
+    budgets: await object.budgets(),
+    keys: await object.listKeys(),
     journal: sql.exec("select * from journal order by sequence").toArray() as unknown as Entry[],
     held: sql.exec("select request_id, held from reservations order by request_id").toArray(),
     state: sql.exec("select opening, mark, epoch from state").one(),
@@ -95,8 +156,25 @@ export async function look(real: Real) {
 
 /** Every invariant, and that object, rows and model agree. */
 export async function compare(model: Model, real: Real): Promise<void> {
-  const { audit, memory, journal, held, state } = await look(real);
+  const { audit, memory, journal, held, state, budgets, keys } = await look(real);
   expect(audit.findings).toEqual([]);
+
+  const shown = (limits: Budgets, line: string | undefined) =>
+    Object.fromEntries(
+      (["day", "month"] as const).map((period) => [
+        period,
+        limits[period] === null
+          ? null
+          : expect.objectContaining({ limit: limits[period], ...used(model, line, period, Date.now()) }),
+      ]),
+    );
+  expect(budgets).toEqual(shown(model.budgets, undefined));
+  for (const key of model.keys) {
+    const real = keys.find(({ id }) => id === key.id)!;
+    expect(real.budgets).toEqual(shown(key.budgets, key.line));
+    expect(real.state === "active" || real.state === "expiring").toBe(works(key));
+    expect(real.lastUsedAt !== null).toBe(key.used);
+  }
 
   let balance = 0;
   for (const [i, entry] of journal.entries()) {
