@@ -18,6 +18,10 @@ import {
   revokeKey,
   rotateKey,
 } from "./keys/routes.ts";
+import { describes } from "./openapi/operation.ts";
+import { openapi, reference } from "./openapi/routes.ts";
+import * as service from "./openapi/service.ts";
+import * as v1 from "./openapi/v1.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { balance, generation, usage } from "./usage/read.ts";
@@ -42,23 +46,25 @@ app.use(async (c, next) => {
   c.header("request-id", c.get("requestId"));
 });
 
-app.get("/health", (c) => c.json({ status: "ok" }));
+app.get("/health", describes(service.health), (c) => c.json({ status: "ok" }));
+app.get("/openapi.json", describes(service.document), openapi);
+app.get("/docs", describes(service.page), reference);
 
 app.use("/v1/*", presentsKey);
-app.post("/v1/chat/completions", admittedWith("inference"), completion);
-app.get("/v1/models", identified, requires("inference"), listModels);
-app.get("/v1/models/:id{.+}", identified, requires("inference"), oneModel);
-app.get("/v1/usage", identified, requires("usage"), usage);
-app.get("/v1/generation", identified, requires("inference"), generation);
-app.get("/v1/balance", identified, requires("usage"), balance);
-app.get("/v1/keys", identified, requires("manage"), listKeys);
-app.post("/v1/keys", identified, requires("manage"), createKey);
-app.get("/v1/keys/:id", identified, requires("manage"), getKey);
-app.patch("/v1/keys/:id", identified, requires("manage"), changeKey);
-app.post("/v1/keys/:id/rotate", identified, requires("manage"), rotateKey);
-app.delete("/v1/keys/:id", identified, requires("manage"), revokeKey);
-app.get("/v1/budgets", identified, requires("manage"), getBudgets);
-app.put("/v1/budgets", identified, requires("manage"), putBudgets);
+app.post("/v1/chat/completions", describes(v1.completions), admittedWith("inference"), completion);
+app.get("/v1/models", describes(v1.models), identified, requires("inference"), listModels);
+app.get("/v1/models/:id{.+}", describes(v1.model), identified, requires("inference"), oneModel);
+app.get("/v1/usage", describes(v1.usage), identified, requires("usage"), usage);
+app.get("/v1/generation", describes(v1.generation), identified, requires("inference"), generation);
+app.get("/v1/balance", describes(v1.balance), identified, requires("usage"), balance);
+app.get("/v1/keys", describes(v1.listKeys), identified, requires("manage"), listKeys);
+app.post("/v1/keys", describes(v1.createKey), identified, requires("manage"), createKey);
+app.get("/v1/keys/:id", describes(v1.getKey), identified, requires("manage"), getKey);
+app.patch("/v1/keys/:id", describes(v1.changeKey), identified, requires("manage"), changeKey);
+app.post("/v1/keys/:id/rotate", describes(v1.rotateKey), identified, requires("manage"), rotateKey);
+app.delete("/v1/keys/:id", describes(v1.revokeKey), identified, requires("manage"), revokeKey);
+app.get("/v1/budgets", describes(v1.getBudgets), identified, requires("manage"), getBudgets);
+app.put("/v1/budgets", describes(v1.putBudgets), identified, requires("manage"), putBudgets);
 
 app.route("/admin", adminRoutes);
 

@@ -22,8 +22,10 @@ import { compareJournal } from "./audit/journal.ts";
 import { compareRollups } from "./audit/rollups.ts";
 import { checked } from "./input.ts";
 
+export const auditQuery = z.strictObject({ account: z.string().optional() });
+
 export async function audit(c: Context<AppEnv>): Promise<Response> {
-  const { account } = checked(z.strictObject({ account: z.string().optional() }), c.req.query());
+  const { account } = checked(auditQuery, c.req.query());
   const db = drizzle(c.env.DB);
   const listed = await db
     .select({ id: accounts.id })

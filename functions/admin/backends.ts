@@ -15,7 +15,7 @@ import { MAX_CONTEXT } from "./models.ts";
 
 const regionId = z.string().regex(/^[a-z0-9-]{1,40}$/, { error: "must be a-z, 0-9 and -, at most 40" });
 
-const regionBody = z.strictObject({
+export const regionBody = z.strictObject({
   name,
   /** The names of Durable Object location hints. */
   zone: z.enum(["wnam", "enam", "sam", "weur", "eeur", "apac", "apac-ne", "apac-se", "oc", "afr", "me"]),
@@ -66,7 +66,7 @@ const chip = z.enum(["gpu", "npu", "cpu"]);
 const MAX_REQUESTS = 1_000_000;
 const rate = z.number().min(0.01).max(1e9);
 
-const backendBody = z.strictObject({
+export const backendBody = z.strictObject({
   name,
   region: regionId,
   model: z.string().min(1).max(200),

@@ -15,7 +15,7 @@ export const modelId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$/,
 /** Holds stay within money's range: prices.ts bounds the other factor. */
 export const MAX_CONTEXT = 10_000_000;
 
-const modelBody = z
+export const modelBody = z
   .strictObject({
     name,
     description: z.string().max(2_000),

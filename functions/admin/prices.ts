@@ -22,7 +22,7 @@ const rate = usd.refine((value) => value >= 0 && value <= MAX_RATE_USD * 1e9, {
   error: `must be 0 to ${MAX_RATE_USD} USD a million tokens`,
 });
 
-const priceBody = z
+export const priceBody = z
   .strictObject({
     model: modelId,
     input: rate,
@@ -35,8 +35,10 @@ const priceBody = z
     error: "must not be more than input: a cached prompt never costs more than an uncached one",
   });
 
+export const priceQuery = z.strictObject({ model: z.string().optional() });
+
 export async function listPrices(c: Context<AppEnv>): Promise<Response> {
-  const { model } = checked(z.strictObject({ model: z.string().optional() }), c.req.query());
+  const { model } = checked(priceQuery, c.req.query());
   const rows = await drizzle(c.env.DB)
     .select()
     .from(prices)

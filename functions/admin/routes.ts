@@ -5,6 +5,8 @@
 import { Hono } from "hono";
 import type { AppEnv } from "../app.ts";
 import { isAdmin } from "../auth/bearer.ts";
+import * as d from "../openapi/admin.ts";
+import { describes } from "../openapi/operation.ts";
 import {
   addCredit,
   changeAccount,
@@ -24,26 +26,26 @@ export const adminRoutes = new Hono<AppEnv>();
 
 adminRoutes.use(isAdmin);
 
-adminRoutes.get("/regions", listRegions);
-adminRoutes.put("/regions/:id", putRegion);
-adminRoutes.get("/models", listModels);
-adminRoutes.put("/models/:id{.+}", putModel);
-adminRoutes.get("/prices", listPrices);
-adminRoutes.post("/prices", addPrice);
-adminRoutes.get("/backends", listBackends);
-adminRoutes.put("/backends/:id", putBackend);
-adminRoutes.delete("/backends/:id", deleteBackend);
-adminRoutes.get("/pools", listPools);
-adminRoutes.get("/accounts", listAccounts);
-adminRoutes.post("/accounts", createAccount);
-adminRoutes.get("/accounts/:id", getAccount);
-adminRoutes.patch("/accounts/:id", changeAccount);
-adminRoutes.post("/accounts/:id/credits", addCredit);
-adminRoutes.get("/accounts/:id/journal", listJournal);
-adminRoutes.get("/accounts/:id/keys", listKeys);
-adminRoutes.post("/accounts/:id/keys", createKey);
-adminRoutes.get("/accounts/:id/keys/:key", getKey);
-adminRoutes.patch("/accounts/:id/keys/:key", changeKey);
-adminRoutes.post("/accounts/:id/keys/:key/rotate", rotateKey);
-adminRoutes.delete("/accounts/:id/keys/:key", revokeKey);
-adminRoutes.get("/audit", audit);
+adminRoutes.get("/regions", describes(d.listRegions), listRegions);
+adminRoutes.put("/regions/:id", describes(d.putRegion), putRegion);
+adminRoutes.get("/models", describes(d.listModels), listModels);
+adminRoutes.put("/models/:id{.+}", describes(d.putModel), putModel);
+adminRoutes.get("/prices", describes(d.listPrices), listPrices);
+adminRoutes.post("/prices", describes(d.addPrice), addPrice);
+adminRoutes.get("/backends", describes(d.listBackends), listBackends);
+adminRoutes.put("/backends/:id", describes(d.putBackend), putBackend);
+adminRoutes.delete("/backends/:id", describes(d.deleteBackend), deleteBackend);
+adminRoutes.get("/pools", describes(d.listPools), listPools);
+adminRoutes.get("/accounts", describes(d.listAccounts), listAccounts);
+adminRoutes.post("/accounts", describes(d.createAccount), createAccount);
+adminRoutes.get("/accounts/:id", describes(d.getAccount), getAccount);
+adminRoutes.patch("/accounts/:id", describes(d.changeAccount), changeAccount);
+adminRoutes.post("/accounts/:id/credits", describes(d.addCredit), addCredit);
+adminRoutes.get("/accounts/:id/journal", describes(d.listJournal), listJournal);
+adminRoutes.get("/accounts/:id/keys", describes(d.listKeys), listKeys);
+adminRoutes.post("/accounts/:id/keys", describes(d.createKey), createKey);
+adminRoutes.get("/accounts/:id/keys/:key", describes(d.getKey), getKey);
+adminRoutes.patch("/accounts/:id/keys/:key", describes(d.changeKey), changeKey);
+adminRoutes.post("/accounts/:id/keys/:key/rotate", describes(d.rotateKey), rotateKey);
+adminRoutes.delete("/accounts/:id/keys/:key", describes(d.revokeKey), revokeKey);
+adminRoutes.get("/audit", describes(d.audit), audit);

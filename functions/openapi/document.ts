@@ -80,7 +80,10 @@ const header = (description: string, example: string, schema: Json = { type: "st
 const HEADERS: Record<string, Json> = {
   "x-request-id": header("The request's id. Logs and support know it.", "req_01K0000000000000000000000A"),
   "x-should-retry": header("Whether asking again can help.", "true", { enum: ["true", "false"] }),
-  "retry-after": header("Whole seconds, at most 60, where waiting helps.", "2", { type: "string", pattern: "^\\d+$" }),
+  "retry-after": header("Whole seconds, at most 60, where waiting helps.", "2", {
+    type: "string",
+    pattern: "^\\d+$",
+  }),
   "x-ratelimit-limit-requests": header("Requests a minute.", "60"),
   "x-ratelimit-remaining-requests": header("What is left of them.", "59"),
   "x-ratelimit-reset-requests": header("When the window is empty again.", "60.000s"),
@@ -172,10 +175,28 @@ export function documentOf(app: Pick<Hono<AppEnv>, "routes">, version: string): 
       schemas: schemas.components,
       headers: HEADERS,
       securitySchemes: {
-        apiKey: { type: "http", scheme: "bearer", description: "An API key, `cw_...`. Its scopes are named beside each operation." },
-        apiKeyHeader: { type: "apiKey", in: "header", name: "x-api-key", description: "The same key in another place." },
-        session: { type: "apiKey", in: "cookie", name: "__Host-causeway_session", description: "The dashboard's session." },
-        operator: { type: "http", scheme: "bearer", description: "The operator's own credential, ADMIN_KEY." },
+        apiKey: {
+          type: "http",
+          scheme: "bearer",
+          description: "An API key, `cw_...`. Its scopes are named beside each operation.",
+        },
+        apiKeyHeader: {
+          type: "apiKey",
+          in: "header",
+          name: "x-api-key",
+          description: "The same key in another place.",
+        },
+        session: {
+          type: "apiKey",
+          in: "cookie",
+          name: "__Host-causeway_session",
+          description: "The dashboard's session.",
+        },
+        operator: {
+          type: "http",
+          scheme: "bearer",
+          description: "The operator's own credential, ADMIN_KEY.",
+        },
       },
     },
   };
@@ -234,14 +255,16 @@ function responsesOf(route: Route, operation: Operation, schemas: Schemas, error
     ...Object.keys(own).map(Number),
     500,
   ]);
-  const failures = [...codes].sort((a, b) => a - b).map((code) => [
-    String(code),
-    {
-      description: own[code] ?? MEANINGS[code],
-      headers: headersOf(OF_ERRORS),
-      content: { "application/json": { schema: error } },
-    },
-  ]);
+  const failures = [...codes]
+    .sort((a, b) => a - b)
+    .map((code) => [
+      String(code),
+      {
+        description: own[code] ?? MEANINGS[code],
+        headers: headersOf(OF_ERRORS),
+        content: { "application/json": { schema: error } },
+      },
+    ]);
   return { [String(status)]: success, ...Object.fromEntries(failures) };
 }
 

@@ -84,7 +84,8 @@ export async function pageOf(document: Json): Promise<{ html: string; policy: st
           ${prose(info.description)} ${byTag.map(([tag, members]) => html`<h2>${tag}</h2>${members.map(operation)}`)}
           <h2>Schemas</h2>
           ${Object.entries(schemas).map(
-            ([name, schema]) => html`<section id="schema-${name}"><h3>${name}</h3>${about(schema)}${fields(schema)}</section>`,
+            ([name, schema]) =>
+              html`<section id="schema-${name}"><h3>${name}</h3>${about(schema)}${fields(schema)}</section>`,
           )}
         </main>
       </body>

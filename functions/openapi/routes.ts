@@ -1,6 +1,6 @@
 /** The document and its page, made once an isolate: routes do not change while it lives. */
 import type { Context } from "hono";
-import { app, type AppEnv } from "../app.ts";
+import { type AppEnv, app } from "../app.ts";
 import { documentOf, type Json } from "./document.ts";
 import { pageOf } from "./page.ts";
 

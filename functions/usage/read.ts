@@ -105,7 +105,9 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
   });
 }
 
-const generationQuery = z.strictObject({ id: z.string({ error: "Send ?id= of an answer or a request." }) });
+export const generationQuery = z.strictObject({
+  id: z.string({ error: "Send ?id= of an answer or a request." }),
+});
 
 /** The account's object has a request at once; what D1's mark has passed is read there. */
 export async function generation(c: Context<AppEnv>): Promise<Response> {

@@ -104,7 +104,7 @@ const provider = z.object({
   region: z.string().min(1).max(100).nullish(),
 });
 
-const served = z.object({
+export const served = z.object({
   model: z.string().min(1).max(200),
   messages: messagesField,
   stream: z.boolean().nullish(),
