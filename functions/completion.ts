@@ -36,7 +36,7 @@ import { parseChatRequest } from "./surfaces/openai/schema.ts";
 const GRACE_MS = 30 * SECOND_MS;
 
 export async function completion(c: Context<AppEnv>): Promise<Response> {
-  const body = await readBody(c.req.raw);
+  const body = await readBody(c.req.raw, { uploadMs: Number(c.env.UPLOAD_MS) });
   try {
     return await complete(c, body);
   } catch (error) {

@@ -16,6 +16,7 @@ export interface Env {
   /** The middle part of API keys: `live`, `test`. */
   ENVIRONMENT: string;
   REQUEST_DEADLINE_MS: string;
+  UPLOAD_MS: string;
   FIRST_TOKEN_MS: string;
   IDLE_MS: string;
   /** Bearer of the admin API. Unset: there is no admin API. */

@@ -47,16 +47,13 @@ export async function readBody(
   const release = () => giveBack(share);
   const chunks: Uint8Array[] = [];
   const reader = (request.body as ReadableStream<Uint8Array> | null)?.getReader();
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    // Ends the pending read.
-    reader?.cancel().catch(() => undefined);
-  }, uploadMs);
+  // Beside the read: to cancel a body's stream does not end a read of it that is pending.
+  const late = Promise.withResolvers<never>();
+  late.promise.catch(() => undefined);
+  const timer = setTimeout(() => late.reject(new Refusal(bodyTooSlow(uploadMs / SECOND_MS))), uploadMs);
   try {
     while (reader) {
-      const { done, value } = await reader.read();
-      if (late) throw new Refusal(bodyTooSlow(uploadMs / SECOND_MS));
+      const { done, value } = await Promise.race([reader.read(), late.promise]);
       if (done) break;
       share.bytes += value.byteLength;
       inFlight += value.byteLength;
