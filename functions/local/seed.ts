@@ -3,6 +3,9 @@ import { Failure } from "./failure.ts";
 import type { Demo, Files, Run } from "./files.ts";
 import { engines, limits, model, regions } from "./fleet.ts";
 
+/** The demo is there to try everything with. */
+const SCOPES = ["inference", "usage", "manage"];
+
 /** @returns the demo account's key, the same at each start. */
 export async function seed(
   { url, backends }: Readonly<Run>,
@@ -56,7 +59,11 @@ async function seedModel(admin: Admin): Promise<void> {
 /** Each part is written down when it is made: a start that was cut short goes on where it stopped. */
 async function seedDemo(admin: Admin, url: string, files: Files): Promise<string> {
   const demo = files.read<Demo>("demo.json");
-  if (demo?.key !== undefined && (await works(url, demo.key.key))) return demo.key.key;
+  if (demo?.key !== undefined && (await works(url, demo.key.key))) {
+    // One of an older version lacks what came later.
+    await admin("PATCH", `/admin/accounts/${demo.account}/keys/${demo.key.id}`, { scopes: SCOPES });
+    return demo.key.key;
+  }
 
   // No demo yet; or its key was revoked, or the database was deleted.
   const account = (await knownAccount(admin, demo?.account)) ?? (await newAccount(admin));
@@ -65,7 +72,7 @@ async function seedDemo(admin: Admin, url: string, files: Files): Promise<string
   await admin("POST", `/admin/accounts/${account}/credits`, { amount: "10.00", reference: "demo-opening" });
   const { id, key } = await admin<{ id: string; key: string }>("POST", `/admin/accounts/${account}/keys`, {
     name: "demo",
-    scopes: ["inference", "usage", "manage"],
+    scopes: SCOPES,
   });
   files.write("demo.json", { account, key: { id, key } } satisfies Demo);
   return key;
@@ -87,7 +94,11 @@ async function works(url: string, key: string): Promise<boolean> {
   return answer.status !== 401;
 }
 
-type Admin = <T = unknown>(method: "GET" | "PUT" | "POST", path: string, body?: object) => Promise<T>;
+type Admin = <T = unknown>(
+  method: "GET" | "PUT" | "POST" | "PATCH",
+  path: string,
+  body?: object,
+) => Promise<T>;
 
 function client(url: string, adminKey: string): Admin {
   return async <T>(method: string, path: string, body?: object) => {

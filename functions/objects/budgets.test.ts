@@ -204,6 +204,19 @@ describe("a key's budget", () => {
   });
 });
 
+it("a refusal names the budget that stays in the way, not the one that a moment frees", async () => {
+  const account = await openAccount(10_000, { budgetDay: money(150) });
+  await account.stub.setBudgets({ budgetMonth: money(180) });
+  await spend(account, 50, 0);
+  await account.stub.setBudgets({ budgetMonth: money(140) });
+  await admitted(account, { maxInput: 30, maxOutput: 30 });
+  // The day's 150 wait for the 60 that are held; the month's 140 have 90 left whatever comes back.
+  const refused = await account.stub.admit(admitQuery(account));
+  expect(refused).toMatchObject({
+    error: { retryable: false, message: expect.stringContaining("account's budget for the month") },
+  });
+});
+
 describe("what budgets cost", () => {
   it("is no row: a request with budgets writes three, as any other", async () => {
     const account = await openAccount(10_000, { budgetDay: money(1_000), budgetMonth: money(1_000) });

@@ -129,15 +129,20 @@ export class Budgets {
     this.#changed.set(line, days.add(day));
   }
 
-  /** The first of the budgets that a request of `key` with this hold, admitted at `at`, does not fit into. */
+  /**
+   * A budget that a request of `key` with this hold, admitted at `at`, does not fit into: one that it cannot fit into
+   * before a reset rather than one that only waits for what is in flight.
+   */
   exceeded(key: KeyId, hold: Nanodollars, at: number): Exceeded | undefined {
+    let waits: Exceeded | undefined;
     for (const budget of this.#applying(key)) {
       const state = this.#state(this.#owner(key, budget), budget.period, budget.limit, at);
       const need = BigInt(state.spent) + BigInt(hold);
       const { limit, held } = state;
-      if (need + BigInt(held) > limit) return { ...state, budget, tiedUp: need <= limit };
+      if (need > limit) return { ...state, budget, tiedUp: false };
+      if (need + BigInt(held) > limit) waits ??= { ...state, budget, tiedUp: true };
     }
-    return undefined;
+    return waits;
   }
 
   /** What a late count of a request may still take without passing a budget; undefined: no budget applies. */

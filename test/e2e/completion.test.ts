@@ -1,4 +1,6 @@
 /** The running whole, as `npm start` runs it, called with the official client: a real model answers. */
+import Ajv2020 from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
 import OpenAI from "openai";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { admin, audited, newAccount, read, settled } from "../support/platform.ts";
@@ -57,6 +59,27 @@ it("streams the same answer for the same price, with the usage chunk last when a
   expect(chunks.at(-2)!.choices[0].finish_reason).toBe("stop");
   expect(chunks.at(-1)!.choices).toEqual([]);
   expect(chunks.at(-1)!.usage).toEqual(whole.usage);
+});
+
+it("answers as the OpenAPI document says, whole and streamed, and errors too", async () => {
+  const document = (await (await fetch(`${run.url}/openapi.json`)).json()) as object;
+  const ajv = new Ajv2020({ strict: false });
+  addFormats(ajv);
+  ajv.addSchema(document, "document");
+  const check = (name: string, value: unknown) => {
+    const valid = ajv.getSchema(`document#/components/schemas/${name}`)!;
+    expect([value, valid(value), valid.errors]).toEqual([value, true, null]);
+  };
+  const ask = async (body: object) => {
+    const headers = { authorization: `Bearer ${run.demoKey}`, "content-type": "application/json" };
+    return fetch(`${run.url}/v1/chat/completions`, { method: "POST", headers, body: JSON.stringify(body) });
+  };
+  check("Completion", await (await ask(question("Hello", 5))).json());
+  const stream = await (await ask({ ...question("Hello", 5), stream: true })).text();
+  const data = [...stream.matchAll(/^data: (\{.*)$/gm)].map(([, text]) => JSON.parse(text));
+  expect(data.length).toBeGreaterThan(2);
+  for (const chunk of data) check("CompletionChunk", chunk);
+  check("Error", await (await ask({ ...question("Hello"), model: "none" })).json());
 });
 
 it("puts usage on the finish chunk of a client that did not ask", async () => {
