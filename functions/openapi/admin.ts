@@ -69,7 +69,7 @@ export const addPrice = operator("Add a price version", {
   body: priceBody,
   answer: priceShape,
   status: 201,
-  examples: { body: { model: "causeway/tale-tiny", input: "0.28", cached_input: "0.028", output: "0.42" } },
+  examples: { body: { model: "causeway-probe", input: "0.28", cached_input: "0.028", output: "0.42" } },
 });
 
 const backendShape = z

@@ -6,7 +6,7 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import type { Scope } from "../auth/scopes.ts";
-import type { Operation } from "./operation.ts";
+import { type Operation, TAGS } from "./operation.ts";
 
 export type Json = { readonly [key: string]: unknown };
 
@@ -91,7 +91,7 @@ const HEADERS: Record<string, Json> = {
   "x-ratelimit-remaining-tokens": header("What is left of them.", "99000"),
   "x-ratelimit-reset-tokens": header("When the window is empty again.", "60.000s"),
   "x-causeway-region": header("Where it ran; `pending` when a stream's headers came first.", "eu-west"),
-  "x-causeway-backend": header("What served it; `pending` as above.", "bknd_eu-west-1"),
+  "x-causeway-backend": header("What served it; `pending` as above.", "bknd_eu-west"),
   "x-causeway-attempts": header("Tries on backends; `pending` as above.", "1"),
   "x-causeway-ignored": header("Fields that were sent and have no effect.", "user"),
 };
@@ -169,7 +169,7 @@ export function documentOf(app: Pick<Hono<AppEnv>, "routes">, version: string): 
     openapi: "3.1.0",
     info: { title: TITLE, version, description: INTRODUCTION },
     servers: [{ url: "/" }],
-    tags: [...tags].map((name) => ({ name })),
+    tags: TAGS.filter((name) => tags.has(name)).map((name) => ({ name })),
     paths,
     components: {
       schemas: schemas.components,

@@ -7,15 +7,18 @@ import { createMiddleware } from "hono/factory";
 import type { z } from "zod";
 import type { AppEnv } from "../app.ts";
 
-export type Tag =
-  | "Inference"
-  | "Usage"
-  | "Keys and budgets"
-  | "Billing"
-  | "Webhooks"
-  | "Dashboard"
-  | "Operator"
-  | "Service";
+/** In the order of the page. */
+export const TAGS = [
+  "Inference",
+  "Usage",
+  "Keys and budgets",
+  "Billing",
+  "Webhooks",
+  "Dashboard",
+  "Operator",
+  "Service",
+] as const;
+export type Tag = (typeof TAGS)[number];
 
 export interface Operation {
   readonly tag: Tag;

@@ -59,7 +59,8 @@ export async function pageOf(document: Json): Promise<{ html: string; policy: st
   const operations = Object.entries(document.paths as Record<string, Record<string, Shown>>).flatMap(
     ([path, methods]) => Object.entries(methods).map(([method, shown]) => ({ method, path, shown })),
   );
-  const byTag = [...Map.groupBy(operations, ({ shown }) => shown.tags[0]!)];
+  const groups = Map.groupBy(operations, ({ shown }) => shown.tags[0]!);
+  const byTag = (document.tags as { name: string }[]).map(({ name }) => [name, groups.get(name)!] as const);
   const { schemas } = document.components as { schemas: Record<string, Json> };
   const page = html`<!doctype html>
     <html lang="en">
@@ -113,7 +114,7 @@ function operation({ method, path, shown }: { method: string; path: string; show
                 html`<tr>
                   <th scope="row"><code>${parameter.name}</code> <span class="soft">${parameter.in}</span></th>
                   <td>${type(parameter.schema)}${parameter.required ? "" : html` <span class="soft">optional</span>`}</td>
-                  <td>${parameter.description ?? parameter.schema.description ?? ""}</td>
+                  <td>${inline(String(parameter.description ?? parameter.schema.description ?? ""))}</td>
                 </tr>`,
             )}
           </table>`
@@ -126,7 +127,7 @@ function operation({ method, path, shown }: { method: string; path: string; show
         ([status, response]) =>
           html`<tr>
             <th scope="row"><code>${status}</code></th>
-            <td>${response.description}${status < "300" ? contents(response.content ?? {}) : ""}</td>
+            <td>${inline(response.description)}${status < "300" ? contents(response.content ?? {}) : ""}</td>
           </tr>`,
       )}
     </table>
@@ -195,20 +196,19 @@ function type(schema: Json): Html | string {
 }
 
 const about = (schema: Json): Html | "" =>
-  typeof schema.description === "string" ? html` <span class="soft">${schema.description}</span>` : "";
+  typeof schema.description === "string"
+    ? html` <span class="soft">${inline(schema.description)}</span>`
+    : "";
 
 /** Paragraphs, with code and bold as Markdown writes them. */
 function prose(text: string | undefined): Html | "" {
   if (text === undefined) return "";
-  const inline = (line: string) =>
-    line
-      .split(/(`[^`]+`|\*\*[^*]+\*\*)/)
-      .map((part) =>
-        part.startsWith("`")
-          ? html`<code>${part.slice(1, -1)}</code>`
-          : part.startsWith("**")
-            ? html`<strong>${part.slice(2, -2)}</strong>`
-            : part,
-      );
   return html`${text.split(/\n\n+/).map((paragraph) => html`<p>${inline(paragraph.replaceAll("\n", " "))}</p>`)}`;
 }
+
+/** Code and bold. */
+const inline = (line: string) =>
+  line.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
+    if (part.startsWith("`")) return html`<code>${part.slice(1, -1)}</code>`;
+    return part.startsWith("**") ? html`<strong>${part.slice(2, -2)}</strong>` : part;
+  });

@@ -92,6 +92,7 @@ not served yet, so anything but their default is a 400: \`n\`, \`logprobs\`, \`t
   idempotent: true,
   limited: true,
   errors: {
+    400: "Something that was sent is wrong; `param` names it.",
     402: "The balance is too small for the most that the request can cost (`insufficient_balance`).",
     404: "No such model, or it is not sold (`model_not_found`).",
     409: "The same `Idempotency-Key` is running (`idempotent_request_in_flight`) or has run (`idempotent_request_ended`).",
@@ -102,7 +103,7 @@ not served yet, so anything but their default is a 400: \`n\`, \`logprobs\`, \`t
   },
   examples: {
     body: {
-      model: "causeway/tale-tiny",
+      model: "causeway-probe",
       messages: [{ role: "user", content: "Tell me a story." }],
       max_tokens: 64,
       stream: false,
