@@ -459,6 +459,7 @@ describe("GET /v1/balance", () => {
     expect(await read("/v1/balance")).toEqual({
       status: 200,
       object: "balance",
+      budgets: { day: null, month: null },
       balance: "999.999998",
       balance_nanodollars: "999999998000",
       held: "0.001",
