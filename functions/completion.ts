@@ -20,6 +20,7 @@ import { open } from "./dispatch/open.ts";
 import type { Run } from "./dispatch/run.ts";
 import { release } from "./dispatch/slot.ts";
 import { streamed } from "./dispatch/stream.ts";
+import { Trace } from "./dispatch/trace.ts";
 import { whole } from "./dispatch/whole.ts";
 import { settings } from "./env.ts";
 import { notFound, Refusal } from "./errors.ts";
@@ -88,6 +89,8 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     return errorResponse(admitted.error, headers);
   }
   count(model.id);
+  const trace = new Trace(startedAt);
+  trace.admitted(Date.now());
 
   const answer = { id: answerId(requestId), model: model.id, created: Math.floor(startedAt / 1000) };
   const stop = new AbortController();
@@ -112,6 +115,7 @@ export async function completion(c: Context<AppEnv>): Promise<Response> {
     stop,
     attempts: [],
     ttftMs: null,
+    trace,
     explanation: c.req.header("x-causeway-explain")
       ? explained(view, ask, admitted.residency, startedAt)
       : undefined,

@@ -8,6 +8,7 @@ import { eq } from "drizzle-orm";
 import { migrate } from "drizzle-orm/durable-sqlite/migrator";
 import migrations from "../../migrations/account/migrations.js";
 import type { Admission, AdmitQuery, Holder, Receipt, Settlement } from "../admission/holder.ts";
+import { type Scope, scopesOf } from "../auth/scopes.ts";
 import { MINUTE_MS, SECOND_MS } from "../clock.ts";
 import { keys, state } from "../db/account/schema.ts";
 import type { Env } from "../env.ts";
@@ -39,6 +40,14 @@ export type KeyRow = typeof keys.$inferSelect;
 /** A key as the admin API shows it. */
 export type KeyView = Omit<KeyRow, "hash">;
 
+export interface Identity {
+  readonly account: AccountId;
+  readonly key: KeyId;
+  readonly name: string;
+  readonly hint: string;
+  readonly scopes: readonly Scope[];
+}
+
 export interface NewKey extends KeyLimits {
   readonly id: KeyId;
   readonly name: string;
@@ -64,6 +73,22 @@ export type RequestView =
       readonly held: Nanodollars;
     }
   | { readonly state: "settled"; readonly rows: readonly JournalRow[] };
+
+export interface Standing {
+  readonly last: number;
+  /** When the first entry beyond the mark was settled; null: there is none. */
+  readonly nextAt: number | null;
+  readonly open: number;
+  readonly held: Nanodollars;
+  /** Requests that were settled without a count which may still come. */
+  readonly awaited: readonly RequestId[];
+}
+
+export interface JournalWindow {
+  readonly rows: readonly JournalRow[];
+  readonly last: number;
+  readonly awaited: readonly RequestId[];
+}
 
 export interface AccountAudit extends BalanceView {
   readonly account: AccountId;
@@ -221,10 +246,12 @@ export class AccountObject extends DurableObject<Env> implements Holder {
 
   // Keys.
 
-  /** Who a key is, for requests that cost nothing. */
-  async identify(keyHash: string): Promise<{ account: AccountId; key: KeyId } | undefined> {
+  /** Who a key is and what it may do, for requests that cost nothing. */
+  async identify(keyHash: string): Promise<Identity | undefined> {
     const key = this.#activeKey(keyHash);
-    return key && this.#state ? { account: this.#state.account, key: key.id } : undefined;
+    if (!key || !this.#state) return undefined;
+    const { id, name, hint } = key;
+    return { account: this.#state.account, key: id, name, hint, scopes: scopesOf(key) };
   }
 
   async createKey(key: NewKey): Promise<KeyView> {
@@ -331,6 +358,26 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   /** How far D1 may be behind: the journal's last sequence and D1's mark as last confirmed. */
   async progress(): Promise<{ last: number; mark: number }> {
     return { last: this.#ledger.last, mark: this.#state?.mark ?? 0 };
+  }
+
+  /** What usage is as of: how far the journal goes beyond `mark`, and what is not in it yet. */
+  async standing(mark: number): Promise<Standing> {
+    return {
+      last: this.#ledger.last,
+      nextAt: this.#ledger.after(mark, 1)[0]?.at ?? null,
+      open: this.#ledger.openRequests,
+      held: this.#ledger.held,
+      awaited: this.#ledger.awaited(),
+    };
+  }
+
+  /** Journal rows between two sequences, both exclusive, newest first; and whose count is still awaited. */
+  async journalBefore(before: number, after: number, limit: number): Promise<JournalWindow> {
+    return {
+      rows: this.#ledger.before(before, after, Math.min(limit, 1_000)),
+      last: this.#ledger.last,
+      awaited: this.#ledger.awaited(),
+    };
   }
 
   async journalAfter(sequence: number, limit: number): Promise<JournalRow[]> {
