@@ -1,8 +1,11 @@
 /** The Hono app: which path leads where, and what every answer carries. */
 import { Hono } from "hono";
 import { adminRoutes } from "./admin/routes.ts";
-import { identified, presentsKey } from "./auth/bearer.ts";
+import { identified, notBySession, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
+import { requires, type Scope } from "./auth/scopes.ts";
+import type { Session } from "./auth/session.ts";
+import { sessionRoutes } from "./auth/session-routes.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
@@ -16,8 +19,11 @@ export interface AppEnv {
   Variables: {
     requestId: RequestId;
     presented: PresentedKey;
+    /** Where the dashboard's cookie stood for the key. */
+    session: Session | undefined;
     account: AccountId;
     key: KeyId;
+    scopes: readonly Scope[];
   };
 }
 
@@ -33,13 +39,14 @@ app.use(async (c, next) => {
 app.get("/health", (c) => c.json({ status: "ok" }));
 
 app.use("/v1/*", presentsKey);
-app.post("/v1/chat/completions", completion);
-app.get("/v1/models", identified, listModels);
-app.get("/v1/models/:id{.+}", identified, oneModel);
-app.get("/v1/usage", identified, usage);
-app.get("/v1/generation", identified, generation);
-app.get("/v1/balance", identified, balance);
+app.post("/v1/chat/completions", notBySession, completion);
+app.get("/v1/models", identified, requires("inference"), listModels);
+app.get("/v1/models/:id{.+}", identified, requires("inference"), oneModel);
+app.get("/v1/generation", identified, requires("inference"), generation);
+app.get("/v1/usage", identified, requires("usage"), usage);
+app.get("/v1/balance", identified, requires("usage"), balance);
 
+app.route("/dashboard/session", sessionRoutes);
 app.route("/admin", adminRoutes);
 
 app.notFound((c) =>
