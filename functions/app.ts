@@ -12,7 +12,11 @@ import { framesOf, internal, notFound, Refusal } from "./errors.ts";
 import { type AccountId, type KeyId, newRequestId, type RequestId } from "./ids.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
-import { balance, generation, usage } from "./usage/read.ts";
+import { oneRequest } from "./usage/detail.ts";
+import { balance, generation } from "./usage/read.ts";
+import { requestHistogram } from "./usage/request-histogram.ts";
+import { listRequests } from "./usage/requests.ts";
+import { usage } from "./usage/usage.ts";
 
 export interface AppEnv {
   Bindings: Env;
@@ -44,6 +48,9 @@ app.get("/v1/models", identified, requires("inference"), listModels);
 app.get("/v1/models/:id{.+}", identified, requires("inference"), oneModel);
 app.get("/v1/generation", identified, requires("inference"), generation);
 app.get("/v1/usage", identified, requires("usage"), usage);
+app.get("/v1/requests", identified, requires("usage"), listRequests);
+app.get("/v1/requests/histogram", identified, requires("usage"), requestHistogram);
+app.get("/v1/requests/:id", identified, requires("usage"), oneRequest);
 app.get("/v1/balance", identified, requires("usage"), balance);
 
 app.route("/dashboard/session", sessionRoutes);
