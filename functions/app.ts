@@ -13,6 +13,7 @@ import { type AccountId, type KeyId, newRequestId, type RequestId } from "./ids.
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { oneRequest } from "./usage/detail.ts";
+import { listJournal } from "./usage/journal.ts";
 import { balance, generation } from "./usage/read.ts";
 import { requestHistogram } from "./usage/request-histogram.ts";
 import { listRequests } from "./usage/requests.ts";
@@ -51,6 +52,7 @@ app.get("/v1/usage", identified, requires("usage"), usage);
 app.get("/v1/requests", identified, requires("usage"), listRequests);
 app.get("/v1/requests/histogram", identified, requires("usage"), requestHistogram);
 app.get("/v1/requests/:id", identified, requires("usage"), oneRequest);
+app.get("/v1/journal", identified, requires("usage"), listJournal);
 app.get("/v1/balance", identified, requires("usage"), balance);
 
 app.route("/dashboard/session", sessionRoutes);

@@ -3,6 +3,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   admit,
+  db,
   edge,
   openAccount,
   projected,
@@ -11,9 +12,12 @@ import {
   type TestAccount,
   usageOf,
 } from "../../test/support/worker.ts";
+import { DAY_MS, quarterHourOf } from "../clock.ts";
+import { rollups } from "../db/d1/schema.ts";
 import { answerId, attemptId, newRequestId } from "../ids.ts";
-import type { PriceVersion } from "../money.ts";
+import { type PriceVersion, parseUsd } from "../money.ts";
 import type { AccountObject } from "../objects/account.ts";
+import { EMPTY } from "./histogram.ts";
 
 let account: TestAccount;
 beforeEach(async () => {
@@ -147,6 +151,70 @@ describe("GET /v1/balance", () => {
       held_nanodollars: "1000000",
       available: "999.998998",
       available_nanodollars: "999998998000",
+      days_left: null,
     });
+  });
+
+  it("says how long it lasts at the last week's pace, from the first day of use", async () => {
+    const price = await sellModel();
+    const spent = async (daysAgo: number, usd: number) =>
+      db.insert(rollups).values({
+        ...{ account: account.id, model: "m", region: "r", backend: "b", keyId: account.keyId },
+        bucket: quarterHourOf(Date.now() - daysAgo * DAY_MS),
+        ...{ requests: 1, failures: 0, input: 0, cachedInput: 0, output: 0, reasoning: 0 },
+        cost: parseUsd(String(usd))!,
+        ...{ ttft: EMPTY, speed: EMPTY },
+      });
+    const days = async () => (await read("/v1/balance")).days_left;
+    // An hour's use says nothing of a day's: 10 USD so far today of 1,000 is a hundred days.
+    await spent(0, 10);
+    expect(await days()).toBe(100);
+    await spent(4, 30);
+    expect(await days()).toBeCloseTo(100, -1);
+    await spent(8, 1_000);
+    expect(await days()).toBeCloseTo(100, -1);
+    await admit(account, price, { maxInput: 250_000_000, maxOutput: 0 });
+    expect(await days()).toBeCloseTo(50, -1);
+  });
+});
+
+describe("GET /v1/journal", () => {
+  it("lists every change of the balance, newest first, the same at once and from D1", async () => {
+    const price = await sellModel();
+    const id = await settle(account, price, usageOf(100, 10));
+    await account.object.credit(parseUsd("5")!, "=1+1");
+    const atOnce = await read("/v1/journal");
+    expect(atOnce).toMatchObject({ status: 200, object: "list", next_before: null });
+    expect(atOnce.data.map(({ kind, amount, balance }: any) => [kind, amount, balance])).toEqual([
+      ["credit", "5", "1004.9997"],
+      ["usage", "-0.0003", "999.9997"],
+      ["credit", "1000", "1000"],
+    ]);
+    expect(atOnce.data[0].reference).toBe("=1+1");
+    expect(atOnce.data[1]).toEqual({
+      sequence: 2,
+      at: expect.any(String),
+      kind: "usage",
+      amount: "-0.0003",
+      amount_nanodollars: "-300000",
+      balance: "999.9997",
+      balance_nanodollars: "999999700000",
+      reference: null,
+      request_id: id,
+      model: price.model,
+      key: account.keyId,
+    });
+    await projected(account);
+    expect(await read("/v1/journal")).toEqual(atOnce);
+    await account.object.credit(parseUsd("1")!, "later");
+    const first = await read("/v1/journal?limit=2");
+    const second = await read(`/v1/journal?limit=2&before=${first.next_before}`);
+    expect([...first.data, ...second.data].map(({ sequence }: any) => sequence)).toEqual([4, 3, 2, 1]);
+    expect(second.next_before).toBeNull();
+  });
+
+  it("refuses what it does not know", async () => {
+    for (const query of ["limit=0", "limit=101", "before=-1", "before=x", "after=1"])
+      expect((await read(`/v1/journal?${query}`)).status).toBe(400);
   });
 });

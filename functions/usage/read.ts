@@ -11,6 +11,7 @@ import { answerId, type RequestId, requestOfAnswer } from "../ids.ts";
 import type { RequestView } from "../objects/account.ts";
 import { firstIssue } from "../surfaces/openai/schema.ts";
 import { balanceView } from "./balance.ts";
+import { daysLeft } from "./days-left.ts";
 import { openView, settledView } from "./generation.ts";
 
 const generationQuery = z.strictObject({ id: z.string({ error: "Send ?id= of an answer or a request." }) });
@@ -46,6 +47,8 @@ export async function entriesOf(c: Context<AppEnv>, request: RequestId): Promise
 }
 
 export async function balance(c: Context<AppEnv>): Promise<Response> {
-  const view = await accountObject(c.env, c.get("account")).balance();
-  return c.json({ object: "balance", ...balanceView(view) });
+  const account = c.get("account");
+  const view = await accountObject(c.env, account).balance();
+  const days_left = await daysLeft(c.env, account, view.available, Date.now());
+  return c.json({ object: "balance", ...balanceView(view), days_left });
 }
