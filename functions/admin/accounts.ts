@@ -5,7 +5,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { accounts } from "../db/d1/schema.ts";
+import { accounts, type FleetScope } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { type AccountId, type Jurisdiction, newAccountId } from "../ids.ts";
@@ -16,12 +16,18 @@ import { body, checked, name, pathParam, residency, usd } from "./input.ts";
 
 type Account = typeof accounts.$inferSelect;
 
+/** Whether GET /v1/regions shows it every backend, or its own requests alone. */
+const fleetView = z.enum(["own", "full"]);
+
 const accountBody = z.strictObject({
   name,
   jurisdiction: z.enum(["eu"]).nullish(),
   residency: residency.nullish(),
+  fleet_view: fleetView.optional(),
 });
-const accountChange = z.strictObject({ residency: residency.nullable() });
+const accountChange = z
+  .strictObject({ residency: residency.nullable().optional(), fleet_view: fleetView.optional() })
+  .refine((change) => Object.keys(change).length > 0, { error: "Send at least one field to change." });
 
 const page = z.strictObject({
   after: z.string().max(100).optional(),
@@ -46,7 +52,13 @@ export async function createAccount(c: Context<AppEnv>): Promise<Response> {
   const object = objectFor(c.env, id, jurisdiction);
   const row = await drizzle(c.env.DB)
     .insert(accounts)
-    .values({ id, name: given.name, jurisdiction, createdAt: Date.now() })
+    .values({
+      id,
+      name: given.name,
+      jurisdiction,
+      createdAt: Date.now(),
+      fleetView: given.fleet_view ?? null,
+    })
     .returning()
     .get();
   // After D1's row: a crash in between leaves an account that is opened when it is first used.
@@ -94,11 +106,18 @@ export async function getAccount(c: Context<AppEnv>): Promise<Response> {
   return c.json({ ...accountView(row), residency, ...balanceView(await object.balance()) });
 }
 
-/** Where the account may be served: in force with its next admission. */
+/** Where the account may be served is in force with its next admission; a field that is not named stays. */
 export async function changeAccount(c: Context<AppEnv>): Promise<Response> {
   const { row, object } = await accountOf(c);
   const given = await body(c, accountChange);
-  return c.json({ ...accountView(row), residency: await object.setResidency(given.residency) });
+  const shown = given.fleet_view === undefined ? row : await setFleetView(c.env, row.id, given.fleet_view);
+  const residency =
+    given.residency === undefined ? await object.residency() : await object.setResidency(given.residency);
+  return c.json({ ...accountView(shown), residency });
+}
+
+async function setFleetView(env: Env, id: AccountId, fleetView: FleetScope): Promise<Account> {
+  return drizzle(env.DB).update(accounts).set({ fleetView }).where(eq(accounts.id, id)).returning().get();
 }
 
 export async function addCredit(c: Context<AppEnv>): Promise<Response> {
@@ -141,5 +160,6 @@ const accountView = (row: Account) => ({
   id: row.id,
   name: row.name,
   jurisdiction: row.jurisdiction,
+  fleet_view: row.fleetView ?? "own",
   created_at: new Date(row.createdAt).toISOString(),
 });

@@ -56,11 +56,15 @@ async function seedModel(admin: Admin): Promise<void> {
 /** Each part is written down when it is made: a start that was cut short goes on where it stopped. */
 async function seedDemo(admin: Admin, url: string, files: Files): Promise<string> {
   const demo = files.read<Demo>("demo.json");
-  if (demo?.key !== undefined && (await works(url, demo.key.key))) return demo.key.key;
+  if (demo?.key !== undefined && (await works(url, demo.key.key))) {
+    await showFleet(admin, demo.account);
+    return demo.key.key;
+  }
 
   // No demo yet; or its key was revoked, or the database was deleted.
   const account = (await knownAccount(admin, demo?.account)) ?? (await newAccount(admin));
   files.write("demo.json", { account } satisfies Demo);
+  await showFleet(admin, account);
   // The reference makes it once.
   await admin("POST", `/admin/accounts/${account}/credits`, { amount: "10.00", reference: "demo-opening" });
   const { id, key } = await admin<{ id: string; key: string }>("POST", `/admin/accounts/${account}/keys`, {
@@ -68,6 +72,11 @@ async function seedDemo(admin: Admin, url: string, files: Files): Promise<string
   });
   files.write("demo.json", { account, key: { id, key } } satisfies Demo);
   return key;
+}
+
+/** The demo account's dashboard shows every backend: whoever starts the platform is its operator. */
+async function showFleet(admin: Admin, account: string): Promise<void> {
+  await admin("PATCH", `/admin/accounts/${account}`, { fleet_view: "full" });
 }
 
 async function knownAccount(admin: Admin, account: string | undefined): Promise<string | undefined> {
@@ -86,7 +95,11 @@ async function works(url: string, key: string): Promise<boolean> {
   return answer.status !== 401;
 }
 
-type Admin = <T = unknown>(method: "GET" | "PUT" | "POST", path: string, body?: object) => Promise<T>;
+type Admin = <T = unknown>(
+  method: "GET" | "PUT" | "POST" | "PATCH",
+  path: string,
+  body?: object,
+) => Promise<T>;
 
 function client(url: string, adminKey: string): Admin {
   return async <T>(method: string, path: string, body?: object) => {
