@@ -15,6 +15,7 @@ import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { oneRequest } from "./usage/detail.ts";
 import { listJournal } from "./usage/journal.ts";
 import { balance, generation } from "./usage/read.ts";
+import { listRegions } from "./usage/regions.ts";
 import { requestHistogram } from "./usage/request-histogram.ts";
 import { listRequests } from "./usage/requests.ts";
 import { usage } from "./usage/usage.ts";
@@ -52,6 +53,7 @@ app.get("/v1/usage", identified, requires("usage"), usage);
 app.get("/v1/requests", identified, requires("usage"), listRequests);
 app.get("/v1/requests/histogram", identified, requires("usage"), requestHistogram);
 app.get("/v1/requests/:id", identified, requires("usage"), oneRequest);
+app.get("/v1/regions", identified, requires("usage"), listRegions);
 app.get("/v1/journal", identified, requires("usage"), listJournal);
 app.get("/v1/balance", identified, requires("usage"), balance);
 

@@ -167,3 +167,27 @@ export const marks = sqliteTable("marks", {
   account: text("account").$type<AccountId>().primaryKey(),
   mark: integer("mark").notNull(),
 });
+
+/** What befell backends and regions, newest last: fleet/events.ts writes it, and keeps it short. */
+export const fleetEvents = sqliteTable("fleet_events", {
+  id: integer("id").primaryKey(),
+  at: instant("at").notNull(),
+  region: text("region").notNull(),
+  /** null: the whole region. */
+  backend: text("backend").$type<BackendId>(),
+  kind: text("kind").$type<FleetEventKind>().notNull(),
+  message: text("message").notNull(),
+});
+
+export type FleetEventKind = "backend.down" | "backend.recovered" | "region.down" | "region.recovered";
+
+/** What is down now: a row from the change until the recovery. The subject is a backend's id, or a region's. */
+export const fleetOutages = sqliteTable(
+  "fleet_outages",
+  {
+    kind: text("kind").$type<"backend" | "region">().notNull(),
+    subject: text("subject").notNull(),
+    since: instant("since").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.kind, table.subject] })],
+);
