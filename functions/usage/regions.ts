@@ -34,10 +34,9 @@ export async function listRegions(c: Context<AppEnv>): Promise<Response> {
   const hour = { from: quarterHourOf(now - HOUR_MS), to: quarterHourOf(now) + QUARTER_HOUR_MS };
   const filters = { model: undefined, key: undefined, region: undefined, backend: undefined };
   const own = statements(db, account, { groupBy: "region", filters, ...hour }, [hour.from], hour);
-  const [[owner], sums, histograms] = await db.batch([
+  const [[owner], rows] = await db.batch([
     db.select({ fleetView: accounts.fleetView }).from(accounts).where(eq(accounts.id, account)),
-    own.sums,
-    own.histograms,
+    own.all,
   ]);
   const isFull = owner?.fleetView === "full";
   const [pools, events] = await Promise.all([
@@ -56,8 +55,7 @@ export async function listRegions(c: Context<AppEnv>): Promise<Response> {
     met.set(id, known);
     return known;
   };
-  for (const row of sums) sumOf(row.id).addRow(row);
-  for (const row of histograms) sumOf(row.id).addHistograms(row.ttft, row.speed);
+  for (const row of rows) sumOf(row.id).addRow(row);
 
   const standings = pools.flatMap(({ region, model, backends }) =>
     backends.map((backend) => ({ ...backend, region, model })),

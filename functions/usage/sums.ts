@@ -36,14 +36,11 @@ export class Sums {
   #ttft: Counts | undefined;
   #speed: Counts | undefined;
 
-  /** A row of sums, as SQL's text. */
-  addRow(row: Readonly<Record<CountField, string>>): void {
+  /** A row of sums as SQL's text, and of histograms as hex, one after another. */
+  addRow(row: Readonly<Record<CountField | "ttft" | "speed", string>>): void {
     for (const field of COUNTS) this.#counts[field] += BigInt(row[field]);
-  }
-
-  addHistograms(ttft: string, speed: string): void {
-    if (ttft !== "") addHex((this.#ttft ??= noCounts()), ttft);
-    if (speed !== "") addHex((this.#speed ??= noCounts()), speed);
+    if (row.ttft !== "") addHex((this.#ttft ??= noCounts()), row.ttft);
+    if (row.speed !== "") addHex((this.#speed ??= noCounts()), row.speed);
   }
 
   add(more: Sums): void {

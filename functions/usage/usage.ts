@@ -36,7 +36,7 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
     previous && (bucketStarts(previous.from, previous.to, query.bucket, zone) ?? [previous.from]);
   const now = statements(db, account, query, starts, query);
   const then = statements(db, account, query, previousStarts ?? [], previous ?? query);
-  const [[at], changes, sums, histograms, sumsThen, histogramsThen] = await db.batch([
+  const [[at], changes, rows, rowsThen] = await db.batch([
     db.select().from(marks).where(eq(marks.account, account)),
     db
       .select({ at: prices.effectiveAt, model: prices.model })
@@ -44,17 +44,15 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
       .where(and(gte(prices.effectiveAt, from), lt(prices.effectiveAt, to)))
       .orderBy(asc(prices.effectiveAt))
       .limit(MAX_MARKS),
-    now.sums,
-    now.histograms,
-    then.sums,
-    then.histograms,
+    now.all,
+    then.all,
   ]);
   const mark = at?.mark ?? 0;
   // Asked after D1 was read: nothing that D1 lacked then is missing from the numbers.
   const standing = await object.standing(mark);
 
-  const cells = new Cells(starts.length, sums, histograms);
-  const cellsThen = previousStarts && new Cells(previousStarts.length, sumsThen, histogramsThen);
+  const cells = new Cells(starts.length, rows);
+  const cellsThen = previousStarts && new Cells(previousStarts.length, rowsThen);
   const soFar = Date.now();
   return c.json({
     object: "usage",
@@ -122,10 +120,9 @@ class Cells {
   readonly #length: number;
   readonly #groups = new Map<string | null, Sums[]>();
 
-  constructor(length: number, sums: readonly SumsRow[], histograms: readonly HistogramRow[]) {
+  constructor(length: number, rows: readonly Row[]) {
     this.#length = length;
-    for (const row of sums) this.#cell(row).addRow(row);
-    for (const row of histograms) this.#cell(row).addHistograms(row.ttft, row.speed);
+    for (const row of rows) this.#cell(row).addRow(row);
   }
 
   get ids(): (string | null)[] {
@@ -159,13 +156,10 @@ class Cells {
 
 // SQL.
 
-type SumsRow = { readonly bucket: number; readonly id: string | null } & Readonly<Record<CountField, string>>;
-interface HistogramRow {
+type Row = Readonly<Record<CountField | "ttft" | "speed", string>> & {
   readonly bucket: number;
   readonly id: string | null;
-  readonly ttft: string;
-  readonly speed: string;
-}
+};
 
 const COLUMNS = {
   model: rollups.model,
@@ -175,7 +169,7 @@ const COLUMNS = {
 } as const;
 
 /**
- * Two statements over the buckets of one period. Each bucket is one search in the rollups' primary key (account,
+ * What is asked over the buckets of one period: sums alone, or with histograms. Each bucket is one search in the rollups' primary key (account,
  * quarter hour), so the cost is that of the rows in the range, however many others there are. The groups are those
  * of the asked range also for the period before.
  */
@@ -222,7 +216,7 @@ export function statements(
   } satisfies Record<CountField, SQL<string>>;
   return {
     sums: select(sums).groupBy(sql`1`, sql`2`),
-    histograms: select({ ttft: joined(rollups.ttft), speed: joined(rollups.speed) }).groupBy(
+    all: select({ ...sums, ttft: joined(rollups.ttft), speed: joined(rollups.speed) }).groupBy(
       sql`1`,
       sql`2`,
       sql`cast(${rollups.bucket} / ${JOINED_MS} as integer)`,
