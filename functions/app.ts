@@ -1,9 +1,11 @@
 /** The Hono app: which path leads where, and what every answer carries. */
 import { Hono } from "hono";
 import { adminRoutes } from "./admin/routes.ts";
-import { identified, presentsKey } from "./auth/bearer.ts";
+import { identified, notBySession, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
 import { admittedWith, requires, type Scope } from "./auth/scopes.ts";
+import type { Session } from "./auth/session.ts";
+import { sessionRoutes } from "./auth/session-routes.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
@@ -21,16 +23,25 @@ import {
 import { describes } from "./openapi/operation.ts";
 import { openapi, reference } from "./openapi/routes.ts";
 import * as service from "./openapi/service.ts";
+import * as read from "./openapi/usage.ts";
 import * as v1 from "./openapi/v1.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
-import { balance, generation, usage } from "./usage/read.ts";
+import { oneRequest } from "./usage/detail.ts";
+import { listJournal } from "./usage/journal.ts";
+import { balance, generation } from "./usage/read.ts";
+import { listRegions } from "./usage/regions.ts";
+import { requestHistogram } from "./usage/request-histogram.ts";
+import { listRequests } from "./usage/requests.ts";
+import { usage } from "./usage/usage.ts";
 
 export interface AppEnv {
   Bindings: Env;
   Variables: {
     requestId: RequestId;
     presented: PresentedKey;
+    /** Where the dashboard's cookie stood for the key. */
+    session: Session | undefined;
     account: AccountId;
     key: KeyId;
     scopes: readonly Scope[];
@@ -51,11 +62,22 @@ app.get("/openapi.json", describes(service.document), openapi);
 app.get("/docs", describes(service.page), reference);
 
 app.use("/v1/*", presentsKey);
-app.post("/v1/chat/completions", describes(v1.completions), admittedWith("inference"), completion);
+app.post(
+  "/v1/chat/completions",
+  describes(v1.completions),
+  notBySession,
+  admittedWith("inference"),
+  completion,
+);
 app.get("/v1/models", describes(v1.models), identified, requires("inference"), listModels);
 app.get("/v1/models/:id{.+}", describes(v1.model), identified, requires("inference"), oneModel);
-app.get("/v1/usage", describes(v1.usage), identified, requires("usage"), usage);
 app.get("/v1/generation", describes(v1.generation), identified, requires("inference"), generation);
+app.get("/v1/usage", describes(read.usage), identified, requires("usage"), usage);
+app.get("/v1/requests", describes(read.requests), identified, requires("usage"), listRequests);
+app.get("/v1/requests/histogram", describes(read.histogram), identified, requires("usage"), requestHistogram);
+app.get("/v1/requests/:id", describes(read.request), identified, requires("usage"), oneRequest);
+app.get("/v1/regions", describes(read.regions), identified, requires("usage"), listRegions);
+app.get("/v1/journal", describes(read.journal), identified, requires("usage"), listJournal);
 app.get("/v1/balance", describes(v1.balance), identified, requires("usage"), balance);
 app.get("/v1/keys", describes(v1.listKeys), identified, requires("manage"), listKeys);
 app.post("/v1/keys", describes(v1.createKey), identified, requires("manage"), createKey);
@@ -66,6 +88,7 @@ app.delete("/v1/keys/:id", describes(v1.revokeKey), identified, requires("manage
 app.get("/v1/budgets", describes(v1.getBudgets), identified, requires("manage"), getBudgets);
 app.put("/v1/budgets", describes(v1.putBudgets), identified, requires("manage"), putBudgets);
 
+app.route("/dashboard/session", sessionRoutes);
 app.route("/admin", adminRoutes);
 
 app.notFound((c) =>

@@ -21,6 +21,7 @@ import { open } from "./dispatch/open.ts";
 import type { Run } from "./dispatch/run.ts";
 import { release } from "./dispatch/slot.ts";
 import { streamed } from "./dispatch/stream.ts";
+import { Trace } from "./dispatch/trace.ts";
 import { whole } from "./dispatch/whole.ts";
 import { settings } from "./env.ts";
 import { notFound, Refusal } from "./errors.ts";
@@ -102,6 +103,8 @@ async function complete(c: Context<AppEnv>, body: Body): Promise<Response> {
     return errorResponse(admitted.error, headers);
   }
   count(model.id);
+  const trace = new Trace(startedAt);
+  trace.admitted(Date.now());
 
   const answer = { id: answerId(requestId), model: model.id, created: Math.floor(startedAt / 1000) };
   const stop = new AbortController();
@@ -126,6 +129,7 @@ async function complete(c: Context<AppEnv>, body: Body): Promise<Response> {
     stop,
     attempts: [],
     ttftMs: null,
+    trace,
     explanation: c.req.header("x-causeway-explain")
       ? explained(view, ask, admitted.residency, startedAt)
       : undefined,

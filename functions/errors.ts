@@ -70,6 +70,17 @@ export const badKey = (
   message = "No such API key, or it was revoked. Send `Authorization: Bearer cw_...`.",
 ): ApiError => make(401, "authentication_error", "invalid_api_key", message);
 
+export const badSession = (): ApiError =>
+  make(401, "authentication_error", "invalid_session", "The session has ended. Sign in again.");
+
+export const crossSite = (): ApiError =>
+  make(
+    403,
+    "permission_error",
+    "cross_site_request",
+    "A session changes nothing for another site's page. Send an API key as a bearer.",
+  );
+
 export const notFound = (what: string, code = "not_found", param?: string): ApiError =>
   make(404, "not_found_error", code, what, { param });
 

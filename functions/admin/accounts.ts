@@ -5,7 +5,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { accounts } from "../db/d1/schema.ts";
+import { accounts, type FleetScope } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { type AccountId, type Jurisdiction, newAccountId } from "../ids.ts";
@@ -18,14 +18,22 @@ import { body, checked, name, pathParam, residency, usd } from "./input.ts";
 
 type Account = typeof accounts.$inferSelect;
 
+/** Whether GET /v1/regions shows it every backend, or its own requests alone. */
+const fleetView = z.enum(["own", "full"]);
+
 export const accountBody = z.strictObject({
   name,
   jurisdiction: z.enum(["eu"]).nullish(),
   residency: residency.nullish(),
+  fleet_view: fleetView.optional(),
   budgets: budgetsBody.optional(),
 });
 export const accountChange = z
-  .strictObject({ residency: residency.nullable().optional(), budgets: budgetsBody.optional() })
+  .strictObject({
+    residency: residency.nullable().optional(),
+    fleet_view: fleetView.optional(),
+    budgets: budgetsBody.optional(),
+  })
   .refine((change) => Object.keys(change).length > 0, { error: "Send at least one field to change." });
 
 export const page = z.strictObject({
@@ -51,7 +59,13 @@ export async function createAccount(c: Context<AppEnv>): Promise<Response> {
   const object = objectFor(c.env, id, jurisdiction);
   const row = await drizzle(c.env.DB)
     .insert(accounts)
-    .values({ id, name: given.name, jurisdiction, createdAt: Date.now() })
+    .values({
+      id,
+      name: given.name,
+      jurisdiction,
+      createdAt: Date.now(),
+      fleetView: given.fleet_view ?? null,
+    })
     .returning()
     .get();
   // After D1's row: a crash in between leaves an account that is opened when it is first used.
@@ -111,7 +125,12 @@ export async function getAccount(c: Context<AppEnv>): Promise<Response> {
 export async function changeAccount(c: Context<AppEnv>): Promise<Response> {
   const { row, object } = await accountOf(c);
   const given = await body(c, accountChange);
-  return c.json(await changed(row, object, given));
+  const shown = given.fleet_view === undefined ? row : await setFleetView(c.env, row.id, given.fleet_view);
+  return c.json(await changed(shown, object, given));
+}
+
+async function setFleetView(env: Env, id: AccountId, fleetView: FleetScope): Promise<Account> {
+  return drizzle(env.DB).update(accounts).set({ fleetView }).where(eq(accounts.id, id)).returning().get();
 }
 
 /** What is not named stays as it is. */
@@ -168,5 +187,6 @@ const accountView = (row: Account) => ({
   id: row.id,
   name: row.name,
   jurisdiction: row.jurisdiction,
+  fleet_view: row.fleetView ?? "own",
   created_at: new Date(row.createdAt).toISOString(),
 });

@@ -334,6 +334,23 @@ describe("backends", () => {
 });
 
 describe("accounts", () => {
+  it("see their own part of the fleet, or all of it where the operator says so", async () => {
+    const { body: own } = await admin("POST", "/accounts", { name: "own" });
+    expect(own.fleet_view).toBe("own");
+    expect((await admin("POST", "/accounts", { name: "full", fleet_view: "full" })).body.fleet_view).toBe(
+      "full",
+    );
+    const path = `/accounts/${own.id}`;
+    await admin("PATCH", path, { residency: ["eu"] });
+    expect((await admin("PATCH", path, { fleet_view: "full" })).body).toMatchObject({
+      fleet_view: "full",
+      residency: ["eu"],
+    });
+    expect((await admin("GET", path)).body.fleet_view).toBe("full");
+    await refused("PATCH", path, { fleet_view: "all" }, "fleet_view");
+    await refused("PATCH", path, {}, null);
+  });
+
   it("are made with a balance of nothing, and listed page by page", async () => {
     const made = [];
     for (const name of ["a", "b", "c"]) made.push((await admin("POST", "/accounts", { name })).body);

@@ -235,7 +235,7 @@ describe("the audit of the account's own books", () => {
     await finds(
       inObject(`insert into journal select 5, kind, at, 0, (select balance from journal where sequence = 4), reference, request_id,
         key_id, model, region, backend, ending, finish_reason, 0, 0, 0, 0, source, price_id, held, admitted_at, ttft_ms,
-        duration_ms, attempts from journal where sequence = 2`),
+        duration_ms, attempts, trace from journal where sequence = 2`),
       "books",
     );
   });
@@ -313,18 +313,17 @@ describe("the audit of D1 against the journal", () => {
 describe("the audit of rollups against events", () => {
   beforeEach(settled);
 
-  it.each(["requests", "failures", "input", "cached_input", "output", "reasoning", "cost"])(
-    "finds a sum that differs: %s",
-    async (column) => {
-      const add = (name: string) => sql`${column === name ? 1 : 0}`;
-      await finds(
-        inD1(sql`update rollups set requests = requests + ${add("requests")}, failures = failures + ${add("failures")},
+  const columns = ["requests", "failures", "client_left", "refused", "failed_over", "input", "cached_input"];
+  it.each([...columns, "output", "reasoning", "cost"])("finds a sum that differs: %s", async (column) => {
+    const add = (name: string) => sql`${column === name ? 1 : 0}`;
+    await finds(
+      inD1(sql`update rollups set requests = requests + ${add("requests")}, failures = failures + ${add("failures")},
         input = input + ${add("input")}, cached_input = cached_input + ${add("cached_input")}, output = output + ${add("output")},
-        reasoning = reasoning + ${add("reasoning")}, cost = cost + ${add("cost")} where account = ${account.id}`),
-        "rollup",
-      );
-    },
-  );
+        client_left = client_left + ${add("client_left")}, refused = refused + ${add("refused")},
+        failed_over = failed_over + ${add("failed_over")}, reasoning = reasoning + ${add("reasoning")}, cost = cost + ${add("cost")} where account = ${account.id}`),
+      "rollup",
+    );
+  });
 
   it("finds a group that is gone, one too many, and one in another bucket", async () => {
     await finds(
@@ -388,7 +387,7 @@ describe("the audit of adjustments", () => {
   const adjust = (amount: number, input: number, requestId?: string) =>
     inObject(
       `insert into journal select sequence + 1, 'adjustment', at, ?1, balance + ?1, reference, coalesce(?3, request_id), key_id, model,
-        region, backend, ending, finish_reason, ?2, 0, 0, 0, 'backend', price_id, held, admitted_at, null, null, attempts
+        region, backend, ending, finish_reason, ?2, 0, 0, 0, 'backend', price_id, held, admitted_at, null, null, attempts, null
        from journal order by sequence desc limit 1`,
       amount,
       input,

@@ -3,6 +3,7 @@
  * own object; every call carries the lease and its epoch from the start, so that a later holder can stand nearer
  * to the caller. Arguments cross RPC between versions of the code: they are only ever added to.
  */
+import type { TraceRecord } from "../dispatch/trace.ts";
 import type { ApiError } from "../errors.ts";
 import type { AccountId, AttemptId, KeyId, LeaseId, RequestId } from "../ids.ts";
 import type { Nanodollars, PriceVersion, Usage } from "../money.ts";
@@ -100,6 +101,7 @@ export interface Settlement {
   /** From admission to the first token; null when none came. */
   readonly ttftMs: number | null;
   readonly durationMs: number;
+  readonly trace?: TraceRecord;
   /** False: the client was given nothing of an answer, and may ask again under the same `Idempotency-Key`. */
   readonly delivered?: boolean;
 }

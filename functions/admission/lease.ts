@@ -26,7 +26,9 @@ const SETTLE_PAUSES_MS = [0, 100, 1_000];
  */
 export async function settle(run: Run, end: End): Promise<Nanodollars> {
   run.over(end);
+  run.trace.ended(Date.now(), end.ending);
   const last = run.attempts.at(-1);
+  const trace = run.trace.record();
   const cost = least(price(end.usage, run.price), run.admitted.held);
   for (const pause of SETTLE_PAUSES_MS) {
     await after(pause);
@@ -43,6 +45,7 @@ export async function settle(run: Run, end: End): Promise<Nanodollars> {
         attempts: run.attempts,
         ttftMs: run.ttftMs,
         durationMs: Date.now() - run.startedAt,
+        trace,
         // A stream's tokens go out as they come; a whole answer goes out at its end or not at all.
         delivered: end.ending === "finished" || (run.request.stream && run.ttftMs !== null),
       });

@@ -16,8 +16,8 @@ export interface PresentedKey {
 const SECRET_BYTES = 20;
 const TAG_BYTES = 10;
 const MIN_SECRET = 16;
-const LETTERS = ["A", "B"] as const;
-type Letter = (typeof LETTERS)[number];
+export const LETTERS = ["A", "B"] as const;
+export type Letter = (typeof LETTERS)[number];
 
 const pattern = /^(cw_[a-z]{2,10}_((?:eu)?)([0-9A-HJKMNP-TV-Z]{26})_([0-9a-f]{40}))_([A-Z])([0-9a-f]{20})$/;
 
@@ -26,7 +26,7 @@ export async function makeKey(
   env: Env,
   account: AccountId,
 ): Promise<{ key: string; hash: string; hint: string }> {
-  const letter = LETTERS.findLast((candidate) => (env[`KEY_SECRET_${candidate}`]?.length ?? 0) >= MIN_SECRET);
+  const letter = signingLetter(env);
   if (!letter) throw new Error("no KEY_SECRET_A of 16 characters or more is set: keys cannot be made");
   const secret = hex(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)));
   const body = `cw_${settings(env).environment}_${account.slice("acct_".length).replace("_", "")}_${secret}`;
@@ -60,13 +60,22 @@ export async function sha256(text: string): Promise<string> {
   return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))));
 }
 
+/** The secret that a letter names. A short one could be guessed from one key: it counts as none. */
+export function secretOf(env: Env, letter: Letter): string | undefined {
+  const secret = env[`KEY_SECRET_${letter}`];
+  return secret && secret.length >= MIN_SECRET ? secret : undefined;
+}
+
+/** The letter of the secret that signs what is new. */
+export const signingLetter = (env: Env): Letter | undefined =>
+  LETTERS.findLast((letter) => secretOf(env, letter) !== undefined);
+
 /** Importing a key costs more than using it: one an isolate. */
 const imported = new Map<string, Promise<CryptoKey>>();
 
 async function tagOf(env: Env, letter: Letter, body: string): Promise<string | undefined> {
-  const secret = env[`KEY_SECRET_${letter}`];
-  // A short secret could be guessed from one key: it counts as none.
-  if (!secret || secret.length < MIN_SECRET) return undefined;
+  const secret = secretOf(env, letter);
+  if (!secret) return undefined;
   let key = imported.get(secret);
   if (!key) {
     const bytes = new TextEncoder().encode(secret);
@@ -77,6 +86,6 @@ async function tagOf(env: Env, letter: Letter, body: string): Promise<string | u
   return hex(new Uint8Array(signature).subarray(0, TAG_BYTES));
 }
 
-function hex(bytes: Uint8Array): string {
+export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

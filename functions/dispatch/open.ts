@@ -78,7 +78,10 @@ export async function open(run: Run): Promise<Opening> {
     if (failure && !mayRetry(run.model.id, isFree(failure) ? "refused" : "failed")) break;
     const attempt = attemptId(run.requestId, number);
     const excluded = run.attempts.map((tried) => tried.backend);
+    const routedAt = Date.now();
     const place = await takePlace(run.env, run.view, run.ask, run.admitted.residency, excluded, attempt);
+    const chosen = place.kind === "placed" ? place.backend.id : undefined;
+    run.trace.routed(number, routedAt, Date.now(), place.kind, place.ranking, chosen);
     if (place.kind !== "placed") {
       failure ??= { outcome: "refused", error: nowhereError(run, place), another: false };
       break;
@@ -97,6 +100,7 @@ export async function open(run: Run): Promise<Opening> {
       ms,
       terms: rounded(placement.terms),
     };
+    run.trace.attempted(number, startedAt, startedAt + ms, tried.ok ? "served" : tried.outcome);
     if (tried.ok) {
       run.attempts.push({ ...record, outcome: "served" });
       run.ttftMs = Date.now() - run.startedAt;
@@ -119,6 +123,7 @@ export async function open(run: Run): Promise<Opening> {
 export async function openAgain(run: Run): Promise<Opened | undefined> {
   const broken = run.attempts.pop()!;
   run.attempts.push({ ...broken, outcome: "failed" });
+  run.trace.ended(Date.now(), "failed");
   tell(run, { backend: broken.backend, kind: "failed" }, true);
   noteDeath(run.ask, broken.backend);
   if (run.stop.signal.aborted || !mayRetry(run.model.id, "failed")) return undefined;

@@ -13,6 +13,7 @@ import type { ChatRequest } from "../surfaces/openai/schema.ts";
 import type { Bound } from "../usage/plausible.ts";
 import type { Meaning } from "./dialects/dialect.ts";
 import type { AttemptReport } from "./report.ts";
+import type { Trace } from "./trace.ts";
 
 export type Admitted = Extract<Admission, { ok: true }>;
 
@@ -38,6 +39,8 @@ export interface Run {
   /** Grows: one record an attempt, in order. */
   readonly attempts: AttemptRecord[];
   ttftMs: number | null;
+  /** When what happened, and who else could have served. */
+  readonly trace: Trace;
   /** For a client that asks why: the ranking as it stood before the first attempt. */
   readonly explanation: Explanation | undefined;
   /** The place that the present attempt has in a pool. */

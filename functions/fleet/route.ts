@@ -7,7 +7,7 @@ import { chainedBlocks } from "../../router/blocks.ts";
 import { BLOCK_TOKENS } from "../../router/cost.ts";
 import { fallback } from "../../router/fallback.ts";
 import { hash53 } from "../../router/hash.ts";
-import { decide, type Explanation, explain } from "../../router/place.ts";
+import { decide, type Explanation, explain, type TurnedDown } from "../../router/place.ts";
 import type { FleetView, Placement, RouteRequest } from "../../router/types.ts";
 import { outputOfEach } from "../admission/bound.ts";
 import { unfit } from "../dispatch/dialects/serves.ts";
@@ -43,6 +43,12 @@ export interface Ask {
 export type Placed =
   | { readonly kind: "placed"; readonly backend: Backend; readonly placement: Placement }
   | Nowhere;
+
+/** Whom a placement was between: those that could take it, cheapest first, and those that could not. */
+export interface Ranking {
+  readonly ranked: readonly Placement[];
+  readonly turnedDown: readonly TurnedDown[];
+}
 
 /** The prompt as the router needs it: what it is likely to be in tokens, its blocks, whether it brings tools. */
 export function promptOf(
@@ -88,12 +94,17 @@ export async function takePlace(
   residency: readonly string[] | undefined,
   exclude: readonly string[],
   attempt: AttemptId,
-): Promise<Placed> {
+): Promise<Placed & { readonly ranking: Ranking }> {
   const nowMs = Date.now();
   const asked = requestOf(view, ask, residency, exclude, nowMs);
   const fleet = fleetOf(view, ask);
-  const decision = decide(asked, fleet, nowMs, Math.random);
-  if (decision.kind !== "placed") return decision;
+  const { decision, turnedDown } = explain(asked, fleet, nowMs, Math.random);
+  if (decision.kind !== "placed") return { ...decision, ranking: { ranked: [], turnedDown } };
+  /** A pool knows its own backends better; of other regions this isolate's view is all there is. */
+  const ranking = (region: string, best: readonly Placement[]): Ranking => ({
+    ranked: [...best, ...decision.placements.filter((placement) => placement.region !== region)],
+    turnedDown,
+  });
   let refusal: Placed = { kind: "impossible", reason: undefined };
   const regions = [...new Set(decision.placements.map((placement) => placement.region))];
   for (const [index, region] of regions.entries()) {
@@ -105,11 +116,12 @@ export async function takePlace(
     if (!answer) {
       const there = { ...fleet, backends: fleet.backends.filter((backend) => backend.region === region) };
       const last = fallback(request, there, ask.blocks[0] ?? attempt, nowMs)[0];
-      if (last) return placed(view, last);
-    } else if (answer.kind === "placed") return placed(view, answer.placements[0]!);
-    else if (answer.kind === "shed") refusal = answer;
+      if (last) return { ...placed(view, last), ranking: ranking(region, [last]) };
+    } else if (answer.kind === "placed") {
+      return { ...placed(view, answer.placements[0]!), ranking: ranking(region, answer.placements) };
+    } else if (answer.kind === "shed") refusal = answer;
   }
-  return refusal;
+  return { ...refusal, ranking: { ranked: decision.placements, turnedDown } };
 }
 
 function placed(view: Snapshot, placement: Placement): Placed {

@@ -2,6 +2,7 @@
  * How each pool stands, for people who look: what is placed and runs there, what its caches find, how fast it is, and
  * whether its backends get requests, why not and since when. Read from the pools themselves, now.
  */
+import { failureRate } from "../../router/standing.ts";
 import type { Env } from "../env.ts";
 import type { BackendId } from "../ids.ts";
 import type { StandingSince } from "./member.ts";
@@ -37,6 +38,8 @@ export interface BackendStanding {
   /** Failures in a row, and the mean time to first token. */
   readonly failures: number;
   readonly ttftMs: number | null;
+  /** Of recent attempts, the share that failed; 0 to 1. */
+  readonly errorShare: number | null;
   /** Until when it gets nothing, ms since the epoch; null: no such time. */
   readonly restingUntilMs: number | null;
   readonly ejectedUntilMs: number | null;
@@ -81,6 +84,7 @@ export async function standingOfPools(env: Env, snapshot: Snapshot): Promise<rea
           decodeTokensPerSecond: load?.decodeTokensPerSecond ?? null,
           failures: health?.failures ?? 0,
           ttftMs: health?.ttftMs || null,
+          errorShare: health ? failureRate(health, nowMs) : null,
           restingUntilMs: future(health?.retryAtMs),
           ejectedUntilMs: future(health?.ejectedUntilMs),
           drainingUntilMs: future(health?.drainingUntilMs),

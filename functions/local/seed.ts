@@ -60,6 +60,7 @@ async function seedModel(admin: Admin): Promise<void> {
 async function seedDemo(admin: Admin, url: string, files: Files): Promise<string> {
   const demo = files.read<Demo>("demo.json");
   if (demo?.key !== undefined && (await works(url, demo.key.key))) {
+    await showFleet(admin, demo.account);
     // One of an older version lacks what came later.
     await admin("PATCH", `/admin/accounts/${demo.account}/keys/${demo.key.id}`, { scopes: SCOPES });
     return demo.key.key;
@@ -68,6 +69,7 @@ async function seedDemo(admin: Admin, url: string, files: Files): Promise<string
   // No demo yet; or its key was revoked, or the database was deleted.
   const account = (await knownAccount(admin, demo?.account)) ?? (await newAccount(admin));
   files.write("demo.json", { account } satisfies Demo);
+  await showFleet(admin, account);
   // The reference makes it once.
   await admin("POST", `/admin/accounts/${account}/credits`, { amount: "10.00", reference: "demo-opening" });
   const { id, key } = await admin<{ id: string; key: string }>("POST", `/admin/accounts/${account}/keys`, {
@@ -76,6 +78,11 @@ async function seedDemo(admin: Admin, url: string, files: Files): Promise<string
   });
   files.write("demo.json", { account, key: { id, key } } satisfies Demo);
   return key;
+}
+
+/** The demo account's dashboard shows every backend: whoever starts the platform is its operator. */
+async function showFleet(admin: Admin, account: string): Promise<void> {
+  await admin("PATCH", `/admin/accounts/${account}`, { fleet_view: "full" });
 }
 
 async function knownAccount(admin: Admin, account: string | undefined): Promise<string | undefined> {

@@ -89,6 +89,22 @@ export type RequestView =
     }
   | { readonly state: "settled"; readonly rows: readonly JournalRow[] };
 
+export interface Standing {
+  readonly last: number;
+  /** When the first entry beyond the mark was settled; null: there is none. */
+  readonly nextAt: number | null;
+  readonly open: number;
+  readonly held: Nanodollars;
+  /** Requests that were settled without a count which may still come. */
+  readonly awaited: readonly RequestId[];
+}
+
+export interface JournalWindow {
+  readonly rows: readonly JournalRow[];
+  readonly last: number;
+  readonly awaited: readonly RequestId[];
+}
+
 export interface AccountAudit extends BalanceView {
   readonly account: AccountId;
   readonly opening: Nanodollars;
@@ -405,6 +421,26 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   /** How far D1 may be behind: the journal's last sequence and D1's mark as last confirmed. */
   async progress(): Promise<{ last: number; mark: number }> {
     return { last: this.#ledger.last, mark: this.#state?.mark ?? 0 };
+  }
+
+  /** What usage is as of: how far the journal goes beyond `mark`, and what is not in it yet. */
+  async standing(mark: number): Promise<Standing> {
+    return {
+      last: this.#ledger.last,
+      nextAt: this.#ledger.after(mark, 1)[0]?.at ?? null,
+      open: this.#ledger.openRequests,
+      held: this.#ledger.held,
+      awaited: this.#ledger.awaited(),
+    };
+  }
+
+  /** Journal rows between two sequences, both exclusive, newest first; and whose count is still awaited. */
+  async journalBefore(before: number, after: number, limit: number): Promise<JournalWindow> {
+    return {
+      rows: this.#ledger.before(before, after, Math.min(limit, 1_000)),
+      last: this.#ledger.last,
+      awaited: this.#ledger.awaited(),
+    };
   }
 
   async journalAfter(sequence: number, limit: number): Promise<JournalRow[]> {

@@ -5,7 +5,7 @@
  * available = balance - held, never below zero; a request id settles at most once (its reservation's delete is
  * the check).
  */
-import { and, desc, eq, gt, lte, sql } from "drizzle-orm";
+import { and, count, desc, eq, gt, lt, lte, sql } from "drizzle-orm";
 import { type DrizzleSqliteDODatabase, drizzle } from "drizzle-orm/durable-sqlite";
 import type { AdmitQuery, Receipt, Settlement } from "../admission/holder.ts";
 import { MINUTE_MS } from "../clock.ts";
@@ -152,6 +152,7 @@ export class Ledger {
         ttftMs: settlement.ttftMs,
         durationMs: settlement.durationMs,
         attempts: settlement.attempts,
+        trace: settlement.trace ?? null,
       };
       tx.insert(journal).values(entry).run();
       const { once, admittedAt } = reservation;
@@ -226,6 +227,7 @@ export class Ledger {
           source: usage.source,
           ttftMs: null,
           durationMs: null,
+          trace: null,
         })
         .run();
       return { after, rest, keyId, admittedAt };
@@ -271,6 +273,31 @@ export class Ledger {
       .orderBy(journal.sequence)
       .limit(limit)
       .all();
+  }
+
+  /** Journal rows between two sequences, both exclusive, newest first. */
+  before(sequence: number, after: number, limit: number): JournalRow[] {
+    return this.#db
+      .select()
+      .from(journal)
+      .where(and(lt(journal.sequence, sequence), gt(journal.sequence, after)))
+      .orderBy(desc(journal.sequence))
+      .limit(limit)
+      .all();
+  }
+
+  get openRequests(): number {
+    return this.#db.select({ n: count() }).from(reservations).get()?.n ?? 0;
+  }
+
+  /** Requests whose count is still asked for. */
+  awaited(): RequestId[] {
+    return this.#db
+      .select({ id: inquiries.requestId })
+      .from(inquiries)
+      .limit(1_000)
+      .all()
+      .map((row) => row.id);
   }
 
   /** A settled request among the newest rows (D1 has the older ones): its entry and its adjustments. */

@@ -14,11 +14,12 @@ import { isResting } from "../../router/standing.ts";
 import type { BackendView, FleetView, Health, Outcome, RouteRequest } from "../../router/types.ts";
 import { SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
+import { type Noticed, noticed } from "../fleet/events.ts";
 import { type Gauges, lacksModel, readGauges } from "../fleet/gauges.ts";
 import type { Load } from "../fleet/load.ts";
 import { type Company, Member, type Speed, type StandingSince } from "../fleet/member.ts";
 import { type Backend, backendsOf, type Snapshot, snapshot } from "../fleet/snapshot.ts";
-import type { AttemptId } from "../ids.ts";
+import type { AttemptId, BackendId } from "../ids.ts";
 
 export interface PoolName {
   readonly region: string;
@@ -77,6 +78,7 @@ const TOLD_BLOCKS = 64;
 /** How old a backend's own gauges may be before it is asked again; nothing asks while nobody does. */
 const GAUGES_MS = 1 * SECOND_MS;
 const PROBES_AT_ONCE = 4;
+const TELL_AGAIN_MS = 5 * SECOND_MS;
 
 export class PoolObject extends DurableObject<Env> {
   #fleet: FleetView = {
@@ -91,6 +93,10 @@ export class PoolObject extends DurableObject<Env> {
   readonly #placed: { readonly version: number; readonly prefix: PlacedPrefix }[] = [];
   #version = 0;
   #probing = false;
+  /** What D1 was told of each backend, in this life of the object. */
+  readonly #told = new Map<string, boolean>();
+  /** D1 did not take it: not before this again. */
+  #tellAgainAt = 0;
 
   /** Places a request on a backend of this pool and counts it there, in one step. */
   async assign({ pool, request, attempt, untilMs, distanceMs, since }: PoolAsk): Promise<PoolAnswer> {
@@ -165,8 +171,29 @@ export class PoolObject extends DurableObject<Env> {
       loads[backend.id] = member.load();
       standings[backend.id] = member.standing(backend, this.#fleet.health[backend.id], now);
     }
+    this.#tell(standings, now);
     const placed = this.#placed.filter((one) => one.version > since).map((one) => one.prefix);
     return { version: this.#version, loads, health: this.#fleet.health, standings, placed };
+  }
+
+  /** Has D1 told which backends went down or came back. One that was not heard of yet says neither. */
+  #tell(standings: Readonly<Record<string, StandingSince>>, now: number): void {
+    if (now < this.#tellAgainAt) return;
+    const changes: Noticed[] = [];
+    for (const { id, region } of this.#fleet.backends) {
+      const { state, reason } = standings[id]!;
+      const isDown = state !== "up" && state !== "draining";
+      if (isDown === this.#told.get(id) || (!isDown && !this.#members.get(id)?.gauges?.up)) continue;
+      this.#told.set(id, isDown);
+      changes.push({ backend: id as BackendId, region, isDown, reason });
+    }
+    if (changes.length === 0) return;
+    const told = noticed(this.env, changes, now).catch((error: unknown) => {
+      this.#tellAgainAt = now + TELL_AGAIN_MS;
+      for (const { backend } of changes) this.#told.delete(backend);
+      console.error(`D1 was not told of ${changes.length} backends: ${error}`);
+    });
+    this.ctx.waitUntil(told);
   }
 
   /** The pool as it stands: its members, how loaded each is. Ejection compares among them, so the view lists all. */
@@ -192,6 +219,7 @@ export class PoolObject extends DurableObject<Env> {
     for (const id of this.#members.keys()) {
       if (there.has(id)) continue;
       this.#members.delete(id);
+      this.#told.delete(id);
       forgetBackend(this.#fleet.prefixes!, id);
       for (const [attempt, slot] of this.#slots) if (slot.backend === id) this.#slots.delete(attempt);
     }

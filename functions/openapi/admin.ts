@@ -86,6 +86,12 @@ const backendShape = z
     secret_name: z.string(),
     state: z.enum(["active", "draining"]),
     cost: z.strictObject({ input: usdText, cached_input: usdText, output: usdText }).nullable(),
+    context_length: z.int().nullable(),
+    tools: z.boolean().nullable(),
+    max_concurrent: z.int().nullable(),
+    max_waiting: z.int().nullable(),
+    prefill_tokens_per_second: z.number().nullable(),
+    decode_tokens_per_second: z.number().nullable(),
     created_at: instant,
   })
   .meta({ id: "Backend" });
@@ -110,10 +116,16 @@ export const listPools = operator("See what pools count and have learnt", {
         z.strictObject({
           id: z.string(),
           state: z.string(),
+          standing: z.string(),
+          reason: z.string().nullable(),
+          since: instant.nullable(),
           placed: z.int(),
           running: z.number().nullable(),
           waiting: z.number().nullable(),
           cache_usage: z.number().nullable(),
+          prefix_hit_share: z.number().nullable(),
+          prefill_tokens_per_second: z.number().nullable(),
+          decode_tokens_per_second: z.number().nullable(),
           failures: z.int(),
           resting_until: instant.nullable(),
           ejected_until: instant.nullable(),
@@ -130,6 +142,7 @@ const listedFields = {
   name: z.string(),
   jurisdiction: z.string().nullable(),
   created_at: instant,
+  fleet_view: z.enum(["own", "full"]),
 };
 const settingsFields = { residency: z.array(z.string()).nullable(), budgets: budgetsShape };
 const accountShape = z.strictObject({ ...listedFields, ...settingsFields }).meta({ id: "Account" });

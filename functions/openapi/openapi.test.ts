@@ -142,7 +142,11 @@ describe("real answers are what the document says", () => {
   const v1: [string, string, (() => string)?, unknown?][] = [
     ["GET", "/v1/models"],
     ["GET", "/v1/models/{id}", () => "/v1/models/test-model"],
-    ["GET", "/v1/usage"],
+    ["GET", "/v1/usage", () => "/v1/usage?group_by=model&compare=previous"],
+    ["GET", "/v1/requests"],
+    ["GET", "/v1/requests/histogram"],
+    ["GET", "/v1/requests/{id}", () => `/v1/requests/${requestId}`],
+    ["GET", "/v1/journal"],
     ["GET", "/v1/generation", () => `/v1/generation?id=${requestId}`],
     ["GET", "/v1/balance"],
     ["GET", "/v1/keys"],
@@ -159,7 +163,7 @@ describe("real answers are what the document says", () => {
     // Errors have one shape, and each status that comes is in the document.
     await told(method, path, await edge(method, at(), "cw_wrong", body), 401);
     if (path.includes("{")) {
-      const other = await edge(method, at().replace(/(key_|test-)\w+/, "key_none"), key.key, body);
+      const other = await edge(method, at().replace(/(key_|test-|req_)\w+/, "key_none"), key.key, body);
       await told(method, path, other, 404);
     }
     if (body !== undefined) await told(method, path, await edge(method, at(), key.key, { no: 1 }), 400);

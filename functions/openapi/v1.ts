@@ -3,7 +3,6 @@ import { z } from "zod";
 import { budgetsBody, keyChangeBody, newKeyBody, rotateBody } from "../keys/fields.ts";
 import { budgetsShape, keyListShape, keyShape, madeKeyShape } from "../keys/view.ts";
 import { served } from "../surfaces/openai/schema.ts";
-import { usageQuery } from "../usage/range.ts";
 import { generationQuery } from "../usage/read.ts";
 import { instant, usdText, wholeText } from "./fields.ts";
 import type { Operation } from "./operation.ts";
@@ -164,48 +163,6 @@ export const model: Operation = {
   answer: modelShape,
 };
 
-const count = z.union([z.int(), wholeText]);
-const sumFields = {
-  requests: count,
-  failures: count,
-  input_tokens: count,
-  cached_input_tokens: count,
-  output_tokens: count,
-  reasoning_tokens: count,
-  cost: usdText,
-  cost_nanodollars: wholeText,
-};
-
-export const usage: Operation = {
-  tag: "Usage",
-  summary: "Read usage by time, model, key and region",
-  description: "A range is widened to whole quarter hours. `pending_events` are on their way.",
-  query: usageQuery,
-  answer: z
-    .strictObject({
-      object: z.literal("usage"),
-      from: instant,
-      to: instant,
-      snapped: z.boolean(),
-      bucket: z.enum(["quarter_hour", "hour", "day"]),
-      totals: z.strictObject(sumFields),
-      by_model: z.array(z.strictObject({ model: z.string(), ...sumFields })),
-      by_key: z.array(z.strictObject({ key: z.string(), ...sumFields })),
-      by_region: z.array(z.strictObject({ region: z.string(), ...sumFields })),
-      buckets: z.array(
-        z.strictObject({
-          start: instant,
-          ...sumFields,
-          by: z.array(
-            z.strictObject({ model: z.string(), key: z.string(), region: z.string(), ...sumFields }),
-          ),
-        }),
-      ),
-      pending_events: z.int(),
-    })
-    .meta({ id: "Usage" }),
-};
-
 const costFields = { cost: usdText.nullable(), cost_nanodollars: wholeText.nullable() };
 const heldFields = { held: usdText, held_nanodollars: wholeText };
 const tokenFields = {
@@ -216,40 +173,38 @@ const tokenFields = {
   source: z.enum(["backend", "edge", "estimate"]).nullable(),
 };
 
-const generationShape = z
-  .strictObject({
-    id: z.string(),
-    request_id: z.string(),
-    state: z.enum(["open", "settled"]),
-    model: z.string().nullable(),
-    region: z.string().nullable(),
-    backend: z.string().nullable(),
-    key: z.string().nullable(),
-    ending: z
-      .enum(["finished", "client_left", "backend_failed", "refused", "deadline", "expired"])
-      .nullable(),
-    finish_reason: z.string().nullable(),
-    usage: z.strictObject(tokenFields).nullable(),
-    ...costFields,
-    ...heldFields,
-    price: z.string().nullable().meta({ description: "The price version that it was admitted with." }),
-    attempts: z.array(
-      z.object({
-        id: z.string(),
-        backend: z.string(),
-        region: z.string(),
-        outcome: z.enum(["served", "refused", "failed", "timed_out", "aborted"]),
-        ms: z.number(),
-        terms: z.record(z.string(), z.number()).optional(),
-      }),
-    ),
-    admitted_at: instant.nullable(),
-    settled_at: instant.nullable(),
-    ttft_ms: z.number().nullable(),
-    duration_ms: z.number().nullable(),
-    adjustments: z.array(z.strictObject({ at: instant, ...tokenFields, ...costFields })),
-  })
-  .meta({ id: "Generation" });
+export const generationFields = {
+  id: z.string(),
+  request_id: z.string(),
+  state: z.enum(["open", "settled"]),
+  model: z.string().nullable(),
+  region: z.string().nullable(),
+  backend: z.string().nullable(),
+  key: z.string().nullable(),
+  ending: z.enum(["finished", "client_left", "backend_failed", "refused", "deadline", "expired"]).nullable(),
+  finish_reason: z.string().nullable(),
+  usage: z.strictObject(tokenFields).nullable(),
+  ...costFields,
+  ...heldFields,
+  price: z.string().nullable().meta({ description: "The price version that it was admitted with." }),
+  attempts: z.array(
+    z.object({
+      id: z.string(),
+      backend: z.string(),
+      region: z.string(),
+      outcome: z.enum(["served", "refused", "failed", "timed_out", "aborted"]),
+      ms: z.number(),
+      terms: z.record(z.string(), z.number()).optional(),
+    }),
+  ),
+  admitted_at: instant.nullable(),
+  settled_at: instant.nullable(),
+  ttft_ms: z.number().nullable(),
+  duration_ms: z.number().nullable(),
+  adjustments: z.array(z.strictObject({ at: instant, ...tokenFields, ...costFields })),
+};
+
+const generationShape = z.strictObject(generationFields).meta({ id: "Generation" });
 
 export const generation: Operation = {
   tag: "Usage",
@@ -272,7 +227,12 @@ export const balance: Operation = {
   tag: "Usage",
   summary: "Read the balance and the budgets",
   answer: z
-    .strictObject({ object: z.literal("balance"), ...moneyFields, budgets: budgetsShape })
+    .strictObject({
+      object: z.literal("balance"),
+      ...moneyFields,
+      days_left: z.number().nullable(),
+      budgets: budgetsShape,
+    })
     .meta({ id: "Balance" }),
 };
 

@@ -56,6 +56,55 @@ export function quantile(histogram: Histogram, q: number): number | undefined {
   return undefined;
 }
 
+/** Counts by bucket: what many histograms are added into. */
+export type Counts = Float64Array;
+
+export const noCounts = (): Counts => new Float64Array(BUCKETS);
+
+export function addCounts(counts: Counts, more: Counts): void {
+  for (let bucket = 0; bucket < BUCKETS; bucket++) counts[bucket]! += more[bucket]!;
+}
+
+/**
+ * Adds histograms that stand one after another as hex: each is a list of (bucket, count), and so are all of them.
+ * Throws on what encodes none.
+ */
+export function addHex(counts: Counts, hex: string): void {
+  const end = hex.length;
+  for (let at = 0; at < end; ) {
+    const bucket = byteAt(hex, at);
+    at += 2;
+    let count = 0;
+    for (let unit = 1; ; unit *= 128) {
+      if (at >= end) throw new RangeError("a histogram ends in the middle of a count");
+      const byte = byteAt(hex, at);
+      at += 2;
+      count += (byte % 128) * unit;
+      if (byte < 128) break;
+    }
+    if (!(bucket < BUCKETS)) throw new RangeError("these bytes are no histogram");
+    counts[bucket]! += count;
+  }
+}
+
+/** As `quantile`; null where nothing was counted. */
+export function quantileOf(counts: Counts, q: number): number | null {
+  let all = 0;
+  for (const count of counts) all += count;
+  const rank = Math.max(1, Math.ceil(Math.min(1, Math.max(0, q)) * all));
+  let seen = 0;
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    seen += counts[bucket]!;
+    if (seen >= rank) return LOWEST * 2 ** ((bucket + 0.5) / BUCKETS_AN_OCTAVE);
+  }
+  return null;
+}
+
+/** Two hex digits, upper case (SQLite's) or lower. */
+const byteAt = (hex: string, at: number): number =>
+  16 * digit(hex.charCodeAt(at)) + digit(hex.charCodeAt(at + 1));
+const digit = (code: number): number => (code < 58 ? code - 48 : (code & 31) + 9);
+
 function bucketOf(value: number): number {
   if (!Number.isFinite(value) || value < 0) throw new RangeError(`not a value of a histogram: ${value}`);
   const bucket = Math.floor(BUCKETS_AN_OCTAVE * Math.log2(value / LOWEST));

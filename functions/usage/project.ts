@@ -50,6 +50,7 @@ const journalRow = z.object({
   ttftMs: tokens,
   durationMs: tokens,
   attempts: z.array(z.unknown()).nullish().default(null),
+  trace: z.record(z.string(), z.unknown()).nullish().default(null),
 });
 
 const outboxMessage = z.object({
@@ -141,7 +142,8 @@ function insertEvents(db: DrizzleD1Database, account: AccountId, rows: readonly 
       value ->> 'balance', value ->> 'reference', value ->> 'requestId', value ->> 'keyId', value ->> 'model',
       value ->> 'region', value ->> 'backend', value ->> 'ending', value ->> 'finishReason', value ->> 'input',
       value ->> 'cachedInput', value ->> 'output', value ->> 'reasoning', value ->> 'source', value ->> 'priceId',
-      value ->> 'held', value ->> 'admittedAt', value ->> 'ttftMs', value ->> 'durationMs', value ->> 'attempts'
+      value ->> 'held', value ->> 'admittedAt', value ->> 'ttftMs', value ->> 'durationMs', value ->> 'attempts',
+      value ->> 'trace'
     from json_each(${JSON.stringify(rows)}) where ${unmoved}`);
 }
 
@@ -156,7 +158,8 @@ function upsertRollups(db: DrizzleD1Database, account: AccountId, groups: readon
     .select(sql`
       select ${account}, value ->> 'bucket', value ->> 'model', value ->> 'region', value ->> 'backend',
         value ->> 'keyId', value ->> 'requests', value ->> 'failures', value ->> 'input', value ->> 'cachedInput',
-        value ->> 'output', value ->> 'reasoning', value ->> 'cost', unhex(value ->> 'ttft'), unhex(value ->> 'speed')
+        value ->> 'output', value ->> 'reasoning', value ->> 'cost', unhex(value ->> 'ttft'), unhex(value ->> 'speed'),
+        value ->> 'clientLeft', value ->> 'refused', value ->> 'failedOver'
       from json_each(${json}) where ${unmoved}`)
     .onConflictDoUpdate({
       target: [rollups.account, bucket, model, region, backend, keyId],
@@ -170,6 +173,9 @@ function upsertRollups(db: DrizzleD1Database, account: AccountId, groups: readon
         cost: sql`${rollups.cost} + excluded.cost`,
         ttft: sql`excluded.ttft`,
         speed: sql`excluded.speed`,
+        clientLeft: sql`${rollups.clientLeft} + excluded.client_left`,
+        refused: sql`${rollups.refused} + excluded.refused`,
+        failedOver: sql`${rollups.failedOver} + excluded.failed_over`,
       },
     });
 }

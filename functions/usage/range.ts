@@ -1,89 +1,115 @@
-/** What GET /v1/usage may be asked for. Times are UTC; a range is widened to whole quarter hours. */
+/** What GET /v1/usage may be asked for. A range is widened to whole quarter hours. */
 import { z } from "zod";
-import { DAY_MS, HOUR_MS, QUARTER_HOUR_MS, quarterHourOf, SECOND_MS } from "../clock.ts";
+import { DAY_MS, QUARTER_HOUR_MS, quarterHourOf, SECOND_MS } from "../clock.ts";
+import { BUCKETS, type Bucket, bucketStarts, MAX_BUCKETS } from "./buckets.ts";
+import { dayAt, startOfDay, UTC, type Zone, zoneOf } from "./zone.ts";
 
-export const BUCKET_MS = { quarter_hour: QUARTER_HOUR_MS, hour: HOUR_MS, day: DAY_MS } as const;
-export type Bucket = keyof typeof BUCKET_MS;
-
-const MAX_BUCKETS = 3_000;
 const MAX_DAYS = 366;
 /** The year 2200: beyond it somebody sent milliseconds as seconds. */
 const MAX_MS = Date.UTC(2200);
 
-const instant = z.string().transform((text, context): number => {
-  const ms = instantOf(text);
-  if (ms !== undefined && ms >= 0 && ms <= MAX_MS) return ms;
-  context.addIssue("must be ISO 8601 with a zone, a date, or unix seconds");
-  return z.NEVER;
-});
-
 const zoned = z.iso.datetime({ offset: true });
 const date = z.iso.date();
+const unix = /^\d{1,12}$/;
 
-function instantOf(text: string): number | undefined {
-  if (/^\d{1,12}$/.test(text)) return Number(text) * SECOND_MS;
-  return zoned.safeParse(text).success || date.safeParse(text).success ? Date.parse(text) : undefined;
+/** A moment as text; `momentOf` reads it in the zone of its request. */
+export const instant = z.string().refine((text) => momentOf(text, UTC) !== undefined, {
+  error: "must be ISO 8601 with a zone, a date, or unix seconds",
+});
+
+/** A date alone is the beginning of that day in the zone. */
+export function momentOf(text: string, zone: Zone): number | undefined {
+  const ms = unix.test(text)
+    ? Number(text) * SECOND_MS
+    : date.safeParse(text).success
+      ? Math.max(0, startOfDay(zone, Date.parse(text) / DAY_MS))
+      : zoned.safeParse(text).success
+        ? Date.parse(text)
+        : undefined;
+  return ms !== undefined && ms >= 0 && ms <= MAX_MS + DAY_MS ? ms : undefined;
 }
 
-const filter = z.string().min(1).max(200).optional();
+export const filter = z.string().min(1).max(200).optional();
+
+const GROUPS = ["model", "region", "backend", "key"] as const;
+export type GroupBy = (typeof GROUPS)[number];
 
 /** Unknown parameters are refused: a mistyped filter would answer the sum of everything. */
 export const usageQuery = z
   .strictObject({
     from: instant.optional(),
     to: instant.optional(),
-    bucket: z.enum(["quarter_hour", "hour", "day"]).default("hour"),
+    bucket: z.enum(BUCKETS).optional(),
+    time_zone: z.string().default("UTC"),
+    group_by: z.enum(GROUPS).optional(),
+    compare: z.enum(["previous"]).optional(),
     model: filter,
     key: filter,
     region: filter,
+    backend: filter,
   })
   .transform((query, context): UsageQuery => {
-    const to = query.to ?? Math.max(Date.now(), query.from ?? 0);
-    const from = query.from ?? to - DAY_MS;
-    const { model, key, region, bucket } = query;
-    const snapped = {
-      from: quarterHourOf(Math.max(0, from)),
-      to: quarterHourOf(to + QUARTER_HOUR_MS - 1),
+    const refuse = (param: string, message: string) => {
+      context.addIssue({ code: "custom", path: [param], message });
+      return z.NEVER;
     };
-    const issue = problem(from, to, snapped, bucket);
-    if (!issue)
-      return { ...snapped, snapped: snapped.from !== from || snapped.to !== to, bucket, model, key, region };
-    context.addIssue({ code: "custom", ...issue });
-    return z.NEVER;
+    const zone = zoneOf(query.time_zone);
+    if (!zone) return refuse("time_zone", "must be the IANA name of a time zone, such as Europe/Vienna");
+    const asked = rangeOf(query, zone);
+    const range = { from: quarterHourOf(asked.from), to: quarterHourOf(asked.to + QUARTER_HOUR_MS - 1) };
+    if (asked.to < asked.from) return refuse("to", "must not be before from");
+    if (range.to - range.from > MAX_DAYS * DAY_MS)
+      return refuse("from", `a range has at most ${MAX_DAYS} days`);
+    const fits = (bucket: Bucket) => bucketStarts(range.from, range.to, bucket, zone);
+    const bucket = query.bucket ?? (fits("hour") ? "hour" : "day");
+    const starts = fits(bucket);
+    if (!starts)
+      return refuse("bucket", `an answer has at most ${MAX_BUCKETS}: take larger ones or a shorter range`);
+    const { group_by, compare, model, key, region, backend } = query;
+    return {
+      ...range,
+      snapped: range.from !== asked.from || range.to !== asked.to,
+      bucket,
+      starts,
+      zone,
+      groupBy: group_by,
+      previous: compare && before(range, zone),
+      filters: { model, key, region, backend },
+    };
   });
 
-export interface UsageQuery {
-  /** Inclusive and exclusive, ms since the epoch; both whole quarter hours. */
-  readonly from: number;
-  readonly to: number;
+export interface UsageQuery extends Range {
   /** Whether the range was widened. */
   readonly snapped: boolean;
   readonly bucket: Bucket;
-  readonly model: string | undefined;
-  readonly key: string | undefined;
-  readonly region: string | undefined;
+  readonly starts: readonly number[];
+  readonly zone: Zone;
+  readonly groupBy: GroupBy | undefined;
+  /** How far back the period lies that this one is compared with. */
+  readonly previous: Range | undefined;
+  readonly filters: Filters;
 }
 
-function problem(
-  from: number,
-  to: number,
-  snapped: { from: number; to: number },
-  bucket: Bucket,
-): { path: string[]; message: string } | undefined {
-  if (to < from) return { path: ["to"], message: "must not be before from" };
-  if (snapped.to - snapped.from > MAX_DAYS * DAY_MS)
-    return { path: ["from"], message: `a range has at most ${MAX_DAYS} days` };
-  const count = bucketStarts(snapped.from, snapped.to, bucket).length;
-  if (count > MAX_BUCKETS) {
-    return { path: ["bucket"], message: `the range has ${count} buckets, at most ${MAX_BUCKETS} are served` };
-  }
-  return undefined;
+/** Inclusive and exclusive, ms since the epoch; both whole quarter hours. */
+export interface Range {
+  readonly from: number;
+  readonly to: number;
 }
 
-/** Where the buckets of a range begin. Hours and days are UTC's; the first and the last may be cut by the range. */
-export function bucketStarts(from: number, to: number, bucket: Bucket): number[] {
-  const size = BUCKET_MS[bucket];
-  const starts: number[] = [];
-  for (let start = from; start < to; start = Math.floor(start / size) * size + size) starts.push(start);
-  return starts;
+export type Filters = Readonly<Record<GroupBy, string | undefined>>;
+
+/** The last 24 hours where nothing is said. */
+function rangeOf(query: { from?: string | undefined; to?: string | undefined }, zone: Zone): Range {
+  const given = (text: string | undefined) => (text === undefined ? undefined : momentOf(text, zone));
+  const from = given(query.from);
+  const to = given(query.to) ?? Math.max(Date.now(), from ?? 0);
+  return { from: from ?? Math.max(0, to - DAY_MS), to };
+}
+
+/** The period before: as many local days where the range is of whole ones (a day may have 23 hours), else as long. */
+function before({ from, to }: Range, zone: Zone): Range {
+  const [first, last] = [dayAt(zone, from), dayAt(zone, to)];
+  const isWhole = from === startOfDay(zone, first) && to === startOfDay(zone, last);
+  const start = isWhole ? startOfDay(zone, first - (last - first)) : from - (to - from);
+  return { from: Math.max(0, start), to: from };
 }

@@ -19,6 +19,10 @@ export interface Group {
 export interface Sums {
   requests: number;
   failures: number;
+  clientLeft: number;
+  refused: number;
+  /** Requests of more than one attempt, whatever their end. */
+  failedOver: number;
   input: number;
   cachedInput: number;
   output: number;
@@ -30,6 +34,15 @@ export type Rollup = Group & Sums & { readonly ttft: Histogram; readonly speed: 
 
 /** Endings that count as failures. A client's leaving and a refusal of what it sent are its own. */
 export const FAILURES: readonly Ending[] = ["backend_failed", "deadline", "expired"];
+
+/** How a request ended, as customers see it: four kinds, one of them for every request. */
+export const OUTCOMES = ["finished", "client_left", "failed", "refused"] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+export function outcomeOf(ending: Ending | null): Outcome {
+  if (ending === "client_left" || ending === "refused") return ending;
+  return ending !== null && FAILURES.includes(ending) ? "failed" : "finished";
+}
 
 /** Two groups are the same when their texts are. */
 export const groupText = (group: Group): string =>
@@ -61,6 +74,9 @@ function sumsOf(rows: readonly JournalRow[]): Sums {
   const sums: Sums = {
     requests: 0,
     failures: 0,
+    clientLeft: 0,
+    refused: 0,
+    failedOver: 0,
     input: 0,
     cachedInput: 0,
     output: 0,
@@ -70,7 +86,11 @@ function sumsOf(rows: readonly JournalRow[]): Sums {
   for (const row of rows) {
     if (isRequest(row)) {
       sums.requests += 1;
-      if (row.ending !== null && FAILURES.includes(row.ending)) sums.failures += 1;
+      const outcome = outcomeOf(row.ending);
+      if (outcome === "failed") sums.failures += 1;
+      else if (outcome === "client_left") sums.clientLeft += 1;
+      else if (outcome === "refused") sums.refused += 1;
+      if ((row.attempts?.length ?? 0) > 1) sums.failedOver += 1;
     }
     sums.input += row.input ?? 0;
     sums.cachedInput += row.cachedInput ?? 0;
@@ -84,7 +104,11 @@ function sumsOf(rows: readonly JournalRow[]): Sums {
 const isRequest = (row: JournalRow): boolean => row.kind === "usage";
 
 /** Tokens a second after the first, where there were two at least and time between them. */
-function speedOf({ output, durationMs, ttftMs }: JournalRow): number[] {
+export function speedOf({
+  output,
+  durationMs,
+  ttftMs,
+}: Pick<JournalRow, "output" | "durationMs" | "ttftMs">): number[] {
   if (output === null || durationMs === null || ttftMs === null) return [];
   const seconds = (durationMs - ttftMs) / SECOND_MS;
   return output > 1 && seconds > 0 ? [(output - 1) / seconds] : [];

@@ -125,6 +125,9 @@ const { account: _account, ...rollupColumns } = {
   keyId: rollups.keyId,
   requests: rollups.requests,
   failures: rollups.failures,
+  clientLeft: rollups.clientLeft,
+  refused: rollups.refused,
+  failedOver: rollups.failedOver,
   input: rollups.input,
   cachedInput: rollups.cachedInput,
   output: rollups.output,
@@ -150,6 +153,9 @@ function expectedRollups(account: TestAccount, journal: readonly JournalRow[]) {
     const zero = {
       requests: 0,
       failures: 0,
+      clientLeft: 0,
+      refused: 0,
+      failedOver: 0,
       input: 0,
       cachedInput: 0,
       output: 0,
@@ -164,6 +170,9 @@ function expectedRollups(account: TestAccount, journal: readonly JournalRow[]) {
     if (row.kind === "usage") {
       add("requests", 1);
       add("failures", ["backend_failed", "deadline", "expired"].includes(row.ending!) ? 1 : 0);
+      add("clientLeft", row.ending === "client_left" ? 1 : 0);
+      add("refused", row.ending === "refused" ? 1 : 0);
+      add("failedOver", row.attempts!.length > 1 ? 1 : 0);
       add("withFirstToken", row.ttftMs === null ? 0 : 1);
     }
     add("input", row.input!);

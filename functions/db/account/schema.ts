@@ -6,6 +6,7 @@
 import { integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
 import { DEFAULT_SCOPES, type Scope } from "../../auth/scopes.ts";
+import type { TraceRecord } from "../../dispatch/trace.ts";
 import type { AccountId, AttemptId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
 import type { Usage } from "../../money.ts";
 import { instant, money } from "../columns.ts";
@@ -115,6 +116,8 @@ export const journal = sqliteTable("journal", {
   ttftMs: integer("ttft_ms"),
   durationMs: integer("duration_ms"),
   attempts: text("attempts", { mode: "json" }).$type<readonly AttemptRecord[]>(),
+  /** When what happened, and who else could have served. */
+  trace: text("trace", { mode: "json" }).$type<TraceRecord>(),
 });
 
 /** A credit's reference, written in its transaction: the same reference credits once. */

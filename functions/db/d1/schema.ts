@@ -4,6 +4,7 @@
  */
 import { blob, index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
+import type { TraceRecord } from "../../dispatch/trace.ts";
 import type { AccountId, BackendId, Jurisdiction, KeyId, PriceId, RequestId } from "../../ids.ts";
 import type { Usage } from "../../money.ts";
 import { instant, money } from "../columns.ts";
@@ -14,7 +15,11 @@ export const accounts = sqliteTable("accounts", {
   name: text("name").notNull(),
   jurisdiction: text("jurisdiction").$type<Jurisdiction>(),
   createdAt: instant("created_at").notNull(),
+  /** What GET /v1/regions shows it: `full` adds every backend; null is `own`. */
+  fleetView: text("fleet_view").$type<FleetScope>(),
 });
+
+export type FleetScope = "own" | "full";
 
 export const models = sqliteTable("models", {
   id: text("id").primaryKey(),
@@ -115,6 +120,8 @@ export const events = sqliteTable(
     ttftMs: integer("ttft_ms"),
     durationMs: integer("duration_ms"),
     attempts: text("attempts", { mode: "json" }).$type<readonly AttemptRecord[]>(),
+    /** When what happened, and who else could have served. */
+    trace: text("trace", { mode: "json" }).$type<TraceRecord>(),
   },
   (table) => [
     primaryKey({ columns: [table.account, table.sequence] }),
@@ -143,6 +150,10 @@ export const rollups = sqliteTable(
     /** Histograms (usage/histogram.ts): time to first token in ms, output tokens a second. */
     ttft: blob("ttft").$type<Uint8Array>().notNull(),
     speed: blob("speed").$type<Uint8Array>().notNull(),
+    /** Of the requests, those that the client left, that were refused, and that took more than one attempt. */
+    clientLeft: integer("client_left").notNull().default(0),
+    refused: integer("refused").notNull().default(0),
+    failedOver: integer("failed_over").notNull().default(0),
   },
   (table) => [
     primaryKey({
@@ -156,3 +167,27 @@ export const marks = sqliteTable("marks", {
   account: text("account").$type<AccountId>().primaryKey(),
   mark: integer("mark").notNull(),
 });
+
+/** What befell backends and regions, newest last: fleet/events.ts writes it, and keeps it short. */
+export const fleetEvents = sqliteTable("fleet_events", {
+  id: integer("id").primaryKey(),
+  at: instant("at").notNull(),
+  region: text("region").notNull(),
+  /** null: the whole region. */
+  backend: text("backend").$type<BackendId>(),
+  kind: text("kind").$type<FleetEventKind>().notNull(),
+  message: text("message").notNull(),
+});
+
+export type FleetEventKind = "backend.down" | "backend.recovered" | "region.down" | "region.recovered";
+
+/** What is down now: a row from the change until the recovery. The subject is a backend's id, or a region's. */
+export const fleetOutages = sqliteTable(
+  "fleet_outages",
+  {
+    kind: text("kind").$type<"backend" | "region">().notNull(),
+    subject: text("subject").notNull(),
+    since: instant("since").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.kind, table.subject] })],
+);
