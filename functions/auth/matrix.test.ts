@@ -16,6 +16,7 @@ import {
 } from "../../test/support/worker.ts";
 import { app } from "../app.ts";
 import { answerId } from "../ids.ts";
+import { SCOPES } from "./scopes.ts";
 import { makeSession } from "./session.ts";
 
 const worker = (exports as unknown as { default: Fetcher }).default;
@@ -25,6 +26,12 @@ const ORIGIN = "https://edge.test";
 const OPEN = ["/health", "/openapi.json", "/docs"];
 /** Checks of their own, tested where they are: a key in the body, a signature over it. */
 const OWN = ["/dashboard/session", "/webhooks/stripe"];
+
+/** Where an empty body is refused before the id is looked at. */
+const BODIES: Readonly<Record<string, string>> = {
+  "PATCH /v1/keys/:id": '{"name":"theirs"}',
+  "PATCH /v1/webhooks/:id": '{"description":"theirs"}',
+};
 
 interface Route {
   readonly method: string;
@@ -49,7 +56,7 @@ const send = ({ method, path }: Route, headers: Record<string, string>, at = fil
     method,
     headers,
     redirect: "manual",
-    ...(method !== "GET" && method !== "DELETE" && { body: "{}" }),
+    ...(method !== "GET" && method !== "DELETE" && { body: BODIES[`${method} ${path}`] ?? "{}" }),
   });
 
 async function answer(route: Route, headers: Record<string, string>, at?: string) {
@@ -64,7 +71,7 @@ async function answer(route: Route, headers: Record<string, string>, at?: string
 let account: TestAccount;
 let revoked: { key: string; keyHash: string };
 beforeAll(async () => {
-  account = await openAccount();
+  account = await openAccount("1000", SCOPES);
   const more = await addKey(account.object, account.id);
   await account.object.revokeKey(more.keyId);
   revoked = more;

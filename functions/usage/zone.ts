@@ -1,7 +1,7 @@
 /**
  * Time zones by their IANA names, from the platform's own tables (Intl). A zone says where a local day or hour
  * begins; it never changes what is counted. Every answer is a whole quarter hour, which is what rollups are cut by:
- * all offsets since 1972 are such.
+ * all offsets in use since 1990 are such.
  */
 import { DAY_MS, HOUR_MS, MINUTE_MS, QUARTER_HOUR_MS, quarterHourOf, SECOND_MS } from "../clock.ts";
 

@@ -9,6 +9,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Settlement } from "../../functions/admission/holder.ts";
 import { accountObject } from "../../functions/auth/accounts.ts";
 import { makeKey, readKey } from "../../functions/auth/key.ts";
+import type { Scope } from "../../functions/auth/scopes.ts";
 import { accounts, marks, models, prices } from "../../functions/db/d1/schema.ts";
 import type { Env } from "../../functions/env.ts";
 import {
@@ -67,16 +68,20 @@ export interface TestAccount {
 }
 
 /** An account that D1 lists, with a key and this much USD. */
-export async function openAccount(usd = "1000"): Promise<TestAccount> {
+export async function openAccount(usd = "1000", scopes?: readonly Scope[]): Promise<TestAccount> {
   const id = newAccountId();
   await db.insert(accounts).values({ id, name: "test", jurisdiction: null, createdAt: Date.now() });
   const object = accountObject(env, id);
   await object.open(id);
   if (usd !== "0") await object.credit(parseUsd(usd)!, "opening");
-  return { id, object, ...(await addKey(object, id)) };
+  return { id, object, ...(await addKey(object, id, scopes)) };
 }
 
-export async function addKey(object: DurableObjectStub<AccountObject>, account: AccountId) {
+export async function addKey(
+  object: DurableObjectStub<AccountObject>,
+  account: AccountId,
+  scopes?: readonly Scope[],
+) {
   const { key, hint } = await makeKey(env, account);
   const keyHash = (await readKey(env, key))!.hash;
   const keyId = newKeyId();
@@ -87,6 +92,7 @@ export async function addKey(object: DurableObjectStub<AccountObject>, account: 
     hint,
     requestsPerMinute: null,
     tokensPerMinute: null,
+    ...(scopes && { scopes }),
   });
   return { key, keyId, keyHash };
 }
