@@ -4,6 +4,8 @@ import { adminRoutes } from "./admin/routes.ts";
 import { identified, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
 import { admittedWith, requires, type Scope } from "./auth/scopes.ts";
+import { billingRoutes } from "./billing/routes.ts";
+import { stripeWebhook } from "./billing/stripe-webhook.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
@@ -22,9 +24,12 @@ import { describes } from "./openapi/operation.ts";
 import { openapi, reference } from "./openapi/routes.ts";
 import * as service from "./openapi/service.ts";
 import * as v1 from "./openapi/v1.ts";
+import { stripeTells } from "./openapi/webhooks.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { balance, generation, usage } from "./usage/read.ts";
+import { alertRoutes } from "./webhooks/alerts.ts";
+import { webhookRoutes } from "./webhooks/routes.ts";
 
 export interface AppEnv {
   Bindings: Env;
@@ -65,6 +70,11 @@ app.post("/v1/keys/:id/rotate", describes(v1.rotateKey), identified, requires("m
 app.delete("/v1/keys/:id", describes(v1.revokeKey), identified, requires("manage"), revokeKey);
 app.get("/v1/budgets", describes(v1.getBudgets), identified, requires("manage"), getBudgets);
 app.put("/v1/budgets", describes(v1.putBudgets), identified, requires("manage"), putBudgets);
+
+app.route("/v1/webhooks", webhookRoutes);
+app.route("/v1/alerts", alertRoutes);
+app.route("/v1/billing", billingRoutes);
+app.post("/webhooks/stripe", describes(stripeTells), stripeWebhook);
 
 app.route("/admin", adminRoutes);
 

@@ -9,6 +9,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Settlement } from "../../functions/admission/holder.ts";
 import { accountObject } from "../../functions/auth/accounts.ts";
 import { makeKey, readKey } from "../../functions/auth/key.ts";
+import type { Scope } from "../../functions/auth/scopes.ts";
 import { accounts, marks, models, prices } from "../../functions/db/d1/schema.ts";
 import type { Env } from "../../functions/env.ts";
 import {
@@ -76,7 +77,11 @@ export async function openAccount(usd = "1000"): Promise<TestAccount> {
   return { id, object, ...(await addKey(object, id)) };
 }
 
-export async function addKey(object: DurableObjectStub<AccountObject>, account: AccountId) {
+export async function addKey(
+  object: DurableObjectStub<AccountObject>,
+  account: AccountId,
+  scopes?: readonly Scope[],
+) {
   const { key, hint } = await makeKey(env, account);
   const keyHash = (await readKey(env, key))!.hash;
   const keyId = newKeyId();
@@ -87,6 +92,7 @@ export async function addKey(object: DurableObjectStub<AccountObject>, account: 
     hint,
     requestsPerMinute: null,
     tokensPerMinute: null,
+    ...(scopes && { scopes }),
   });
   return { key, keyId, keyHash };
 }
