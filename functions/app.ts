@@ -6,6 +6,8 @@ import type { PresentedKey } from "./auth/key.ts";
 import { admittedWith, requires, type Scope } from "./auth/scopes.ts";
 import type { Session } from "./auth/session.ts";
 import { sessionRoutes } from "./auth/session-routes.ts";
+import { billingRoutes } from "./billing/routes.ts";
+import { stripeWebhook } from "./billing/stripe-webhook.ts";
 import { completion } from "./completion.ts";
 import type { Env } from "./env.ts";
 import { framesOf, internal, notFound, Refusal } from "./errors.ts";
@@ -25,6 +27,7 @@ import { openapi, reference } from "./openapi/routes.ts";
 import * as service from "./openapi/service.ts";
 import * as read from "./openapi/usage.ts";
 import * as v1 from "./openapi/v1.ts";
+import { stripeTells } from "./openapi/webhooks.ts";
 import { errorResponse } from "./surfaces/openai/errors.ts";
 import { listModels, oneModel } from "./surfaces/openai/models.ts";
 import { oneRequest } from "./usage/detail.ts";
@@ -34,6 +37,8 @@ import { listRegions } from "./usage/regions.ts";
 import { requestHistogram } from "./usage/request-histogram.ts";
 import { listRequests } from "./usage/requests.ts";
 import { usage } from "./usage/usage.ts";
+import { alertRoutes } from "./webhooks/alerts.ts";
+import { webhookRoutes } from "./webhooks/routes.ts";
 
 export interface AppEnv {
   Bindings: Env;
@@ -89,6 +94,11 @@ app.get("/v1/budgets", describes(v1.getBudgets), identified, requires("manage"),
 app.put("/v1/budgets", describes(v1.putBudgets), identified, requires("manage"), putBudgets);
 
 app.route("/dashboard/session", sessionRoutes);
+app.route("/v1/webhooks", webhookRoutes);
+app.route("/v1/alerts", alertRoutes);
+app.route("/v1/billing", billingRoutes);
+app.post("/webhooks/stripe", describes(stripeTells), stripeWebhook);
+
 app.route("/admin", adminRoutes);
 
 app.notFound((c) =>

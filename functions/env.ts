@@ -5,14 +5,22 @@
 import { z } from "zod";
 import { notAvailable, Refusal } from "./errors.ts";
 import type { AccountObject } from "./objects/account.ts";
+import type { DeliveriesObject } from "./objects/deliveries.ts";
 import type { PoolObject } from "./objects/pool.ts";
 import type { OutboxMessage } from "./usage/outbox.ts";
+import type { DeliveryMessage } from "./webhooks/deliver.ts";
+import type { Sender } from "./webhooks/sender.ts";
+import type { UrlPolicyVars } from "./webhooks/url-policy.ts";
 
-export interface Env {
+export interface Env extends UrlPolicyVars {
   DB: D1Database;
   ACCOUNTS: DurableObjectNamespace<AccountObject>;
   POOLS: DurableObjectNamespace<PoolObject>;
+  DELIVERIES: DurableObjectNamespace<DeliveriesObject>;
   OUTBOX: Queue<OutboxMessage>;
+  WEBHOOKS: Queue<DeliveryMessage>;
+  /** The Worker that sends webhooks: it has no other binding (webhooks/sender.ts). */
+  SENDER: Service<typeof Sender>;
   /** The middle part of API keys: `live`, `test`. */
   ENVIRONMENT: string;
   REQUEST_DEADLINE_MS: string;
@@ -24,6 +32,14 @@ export interface Env {
   /** Secrets of the tags on API keys, by the letter that begins a tag; the last letter set makes new keys. */
   KEY_SECRET_A?: string;
   KEY_SECRET_B?: string;
+  /** From a webhook's first failed attempt to its second. */
+  WEBHOOK_RETRY_MS?: string;
+  /** Stripe: both or no checkout and no top-up. The address is Stripe's own where it is not set. */
+  STRIPE_SECRET_KEY?: string;
+  STRIPE_WEBHOOK_SECRET?: string;
+  STRIPE_API_URL?: string;
+  /** Where Stripe's page leads back to. */
+  DASHBOARD_URL?: string;
   /** Bearers of backends. D1 holds their names, which begin like this. */
   [secret: `BACKEND_${string}`]: string | undefined;
 }

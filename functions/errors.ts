@@ -165,6 +165,8 @@ export const backendTimedOut = (message: string): ApiError =>
 export const notAvailable = (message: string): ApiError =>
   make(503, "api_error", "service_unavailable", message, { retryAfterSeconds: 2 });
 
+export const notConfigured = (message: string): ApiError => make(503, "api_error", "not_configured", message);
+
 export const internal = (): ApiError =>
   make(
     500,

@@ -15,6 +15,10 @@ export type KeyId = Id<"key">;
 export type LeaseId = Id<"lease">;
 export type PriceId = Id<"price">;
 export type BackendId = Id<"bknd">;
+/** What happened, as webhooks tell it; the same at every endpoint and over every retry. */
+export type EventId = Id<"evt">;
+export type EndpointId = Id<"whep">;
+export type DeliveryId = Id<"whdl">;
 
 /** What an account's data may be tied to: a Durable Object's jurisdiction cannot be added later. */
 export type Jurisdiction = "eu";
@@ -27,6 +31,8 @@ export const newRequestId = (): RequestId => `req_${ulid()}`;
 export const newKeyId = (): KeyId => `key_${ulid()}`;
 export const newLeaseId = (): LeaseId => `lease_${ulid()}`;
 export const newPriceId = (): PriceId => `price_${ulid()}`;
+export const newEventId = (): EventId => `evt_${ulid()}`;
+export const newEndpointId = (): EndpointId => `whep_${ulid()}`;
 export const newAccountId = (jurisdiction?: Jurisdiction): AccountId =>
   jurisdiction ? `acct_${jurisdiction}_${ulid()}` : `acct_${ulid()}`;
 

@@ -3,9 +3,19 @@
  * that starts real processes or needs none of a platform; `long` is `npm run test:long`.
  */
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { build } from "esbuild";
 import { defineConfig } from "vitest/config";
 
 const root = new URL("..", import.meta.url).pathname;
+/** The Worker that sends webhooks, beside the edge as a deployment has it. */
+const sender = await build({
+  entryPoints: [`${root}functions/webhooks/sender.ts`],
+  bundle: true,
+  write: false,
+  format: "esm",
+  target: "es2024",
+  external: ["cloudflare:*"],
+});
 const secret = "0123456789abcdef0123456789abcdef";
 
 export default defineConfig({
@@ -24,8 +34,18 @@ export default defineConfig({
                 CAUSEWAY_FC_SEED: process.env.CAUSEWAY_FC_SEED ?? "",
                 CAUSEWAY_FC_RUNS: process.env.CAUSEWAY_FC_RUNS ?? "",
                 BACKEND_TEST_SECRET: `backend-${secret}`,
+                WEBHOOK_ALLOW_LOOPBACK: "true",
                 TEST_MIGRATIONS: await readD1Migrations(`${root}migrations/d1`),
               },
+              workers: [
+                {
+                  name: "causeway-webhooks",
+                  compatibilityDate: "2026-10-01",
+                  compatibilityFlags: ["global_fetch_strictly_public"],
+                  modules: [{ type: "ESModule", path: "sender.js", contents: sender.outputFiles[0].text }],
+                  bindings: { WEBHOOK_ALLOW_LOOPBACK: "true", WEBHOOK_TIMEOUT_MS: "1500" },
+                },
+              ],
             },
           }),
         ],

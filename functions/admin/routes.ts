@@ -21,6 +21,7 @@ import { changeKey, createKey, getKey, listKeys, revokeKey, rotateKey } from "./
 import { listModels, putModel } from "./models.ts";
 import { listPools } from "./pools.ts";
 import { addPrice, listPrices } from "./prices.ts";
+import { listStripeEvents } from "./stripe.ts";
 
 export const adminRoutes = new Hono<AppEnv>();
 
@@ -48,4 +49,5 @@ adminRoutes.get("/accounts/:id/keys/:key", describes(d.getKey), getKey);
 adminRoutes.patch("/accounts/:id/keys/:key", describes(d.changeKey), changeKey);
 adminRoutes.post("/accounts/:id/keys/:key/rotate", describes(d.rotateKey), rotateKey);
 adminRoutes.delete("/accounts/:id/keys/:key", describes(d.revokeKey), revokeKey);
+adminRoutes.get("/stripe/events", describes(d.listStripeEvents), listStripeEvents);
 adminRoutes.get("/audit", describes(d.audit), audit);

@@ -3,7 +3,7 @@
  * because workerd outlives a parent that is killed and keeps the port: the host sees the launcher's channel close
  * and ends workerd. Miniflare starts a workerd that died again, on the same port; the host says its new number.
  */
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangler";
 import { bundle } from "./bundle.ts";
@@ -61,11 +61,16 @@ process.once("disconnect", async () => {
 });
 
 async function run({ config: configPath, stateDir, port, bindings }: HostSettings): Promise<void> {
-  const config = unstable_readConfig({ config: configPath }, { hideWarnings: true });
-  const { workerOptions, define, main } = unstable_getMiniflareWorkerOptions(config);
   const persist = `${stateDir}/v3`;
-  const [script] = await Promise.all([
-    bundle(main!, define, `${stateDir}/build`),
+  const config = unstable_readConfig({ config: configPath }, { hideWarnings: true });
+  const [worker, sender] = await Promise.all([
+    workerOf(configPath, `${stateDir}/build`, bindings),
+    // Its own Worker, with nothing of the edge's but how webhooks may be sent.
+    workerOf(
+      join(dirname(configPath), "functions/webhooks/wrangler.toml"),
+      `${stateDir}/build/webhooks`,
+      Object.fromEntries(Object.entries(bindings).filter(([name]) => name.startsWith("WEBHOOK_"))),
+    ),
     migrate(config, persist, (line) => process.send?.({ progress: line })),
   ]);
 
@@ -73,14 +78,8 @@ async function run({ config: configPath, stateDir, port, bindings }: HostSetting
   if (port !== 0) await requireFree(port);
   edge = new Miniflare(
     convertV4MiniflareOptions({
-      ...workerOptions,
-      name: config.name!,
-      bindings: { ...(workerOptions.bindings as object), ...bindings },
-      modules: [{ type: "ESModule", path: script }],
-      // Names of modules are relative to it and may not lead out: the state folder can be anywhere.
-      modulesRoot: dirname(script),
       // Clients reach the Worker itself: Miniflare's own entry in front of it would halve its rate.
-      unsafeDirectSockets: [{ host: "127.0.0.1", port }],
+      workers: [{ ...worker, unsafeDirectSockets: [{ host: "127.0.0.1", port }] }, sender],
       host: "127.0.0.1",
       port: 0,
       resourcePersistencePath: persist,
@@ -92,6 +91,21 @@ async function run({ config: configPath, stateDir, port, bindings }: HostSetting
   );
   await edge.ready;
   await announce();
+}
+
+/** A Worker as its wrangler.toml describes it, bundled, with more bindings. */
+async function workerOf(configPath: string, outdir: string, bindings: Readonly<Record<string, string>>) {
+  const config = unstable_readConfig({ config: configPath }, { hideWarnings: true });
+  const { workerOptions, define, main } = unstable_getMiniflareWorkerOptions(config);
+  const script = await bundle(main!, define, outdir);
+  return {
+    ...workerOptions,
+    name: config.name!,
+    bindings: { ...(workerOptions.bindings as object), ...bindings },
+    modules: [{ type: "ESModule" as const, path: script }],
+    // Names of modules are relative to it and may not lead out: the state folder can be anywhere.
+    modulesRoot: dirname(script),
+  };
 }
 
 async function announce(): Promise<void> {

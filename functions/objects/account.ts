@@ -23,9 +23,18 @@ import {
   outsideResidency,
   rateLimited,
 } from "../errors.ts";
-import { type AccountId, type AttemptId, attemptId, type KeyId, newLeaseId, type RequestId } from "../ids.ts";
+import {
+  type AccountId,
+  type AttemptId,
+  attemptId,
+  type EventId,
+  type KeyId,
+  newLeaseId,
+  type RequestId,
+} from "../ids.ts";
 import { formatUsd, type Nanodollars, nanodollars, type Usage, ZERO } from "../money.ts";
-import { messages } from "../usage/outbox.ts";
+import { MAX_NOTICES, messages } from "../usage/outbox.ts";
+import type { EventData, NoticeType } from "../webhooks/events.ts";
 import { type BudgetStates, Budgets, type Exceeded, type Limits, TALLY_ROWS } from "./budgets.ts";
 import { type ExpiryContext, expire, inquire, type Looks, nextWake } from "./expiry.ts";
 import { remember, repeated, sweep } from "./idempotency.ts";
@@ -40,6 +49,7 @@ import {
   stateOf,
 } from "./keyring.ts";
 import { type JournalRow, Ledger, openDatabase } from "./ledger.ts";
+import { Notices, type Thresholds } from "./notices.ts";
 import { RateWindows } from "./windows.ts";
 
 /** From a settlement to the message that carries it: what comes in between travels together. */
@@ -121,6 +131,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   #ledger!: Ledger;
   #keys!: Keyring;
   #budgets!: Budgets;
+  #notices!: Notices;
   readonly #windows = new RateWindows();
   /** The highest sequence sent in this life of the object, and when D1's mark last moved or sending began. */
   #sent = 0;
@@ -158,7 +169,8 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       limitsOf: (key) => ({ account: this.#state!, key: this.#keys.get(key) ?? NO_BUDGETS }),
     });
     this.#budgets.load(opened.tallied, now, (key, at) => this.#keys.seen(key, at));
-    this.#ledger = new Ledger(this.#db, opened.opening, this.#budgets);
+    this.#notices = new Notices(this.#db, opened.account);
+    this.#ledger = new Ledger(this.#db, opened.opening, this.#budgets, this.#notices);
     for (const row of this.#ledger.settledSince(now).reverse()) {
       this.#windows.record(this.#keys.line(row.keyId!), row.requestId!, usedTokens(row), row.admittedAt!);
     }
@@ -169,7 +181,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       }
     }
     this.#sent = opened.mark;
-    if (this.#ledger.last > opened.mark) this.#flushAt = now + FLUSH_MS;
+    if (this.#hasUnsent()) this.#flushAt = now + FLUSH_MS;
     await this.#schedule(now);
   }
 
@@ -222,7 +234,10 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     }
     const held = Ledger.hold(query);
     const exceeded = this.#budgets.exceeded(key.id, held, now);
-    if (exceeded) return { ok: false, error: tooDear(exceeded, held), limits: this.#limits(key, now) };
+    if (exceeded) {
+      if (!exceeded.tiedUp) await this.#tellExceeded(exceeded, key);
+      return { ok: false, error: tooDear(exceeded, held), limits: this.#limits(key, now) };
+    }
     if (!this.#ledger.reserve(query, key.id, this.#state.epoch, attemptId(query.requestId, 1), now)) {
       return { ok: false, error: this.#cannotPay(held), limits: this.#limits(key, now) };
     }
@@ -321,7 +336,13 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   /** In force with the next admission. Revoking twice keeps the first time. */
   async revokeKey(id: KeyId): Promise<KeyView | ApiError> {
     const now = Date.now();
-    return this.#shown(this.#keys.revoke(id, now), now);
+    const wasRevoked = this.#keys.get(id)?.revokedAt != null;
+    const revoked = this.#keys.revoke(id, now);
+    if (!("status" in revoked) && !wasRevoked) {
+      const { name, hint } = revoked;
+      await this.#notice("key.revoked", { key: { id, name, hint } });
+    }
+    return this.#shown(revoked, now);
   }
 
   /** In force with the next admission; what is not named stays. */
@@ -472,6 +493,61 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     };
   }
 
+  // Webhooks.
+
+  /**
+   * Tells what befell the account to those of its endpoints that want it. Called in the same turn as the change, with
+   * no `await` between, so that both are written or neither. With `once`, told once an occasion of a subject.
+   */
+  async #notice(
+    type: NoticeType,
+    about: EventData,
+    once?: { readonly subject: string; readonly occasion: string },
+  ): Promise<void> {
+    const now = Date.now();
+    const data = { account: this.#state!.account, ...about };
+    const written = once
+      ? this.#notices.once(once.subject, once.occasion, type, data, now)
+      : this.#notices.add(type, data, now);
+    if (written) await this.#flushSoon();
+  }
+
+  /** Once a budget, a period and a limit, however many requests it refuses. */
+  async #tellExceeded({ budget, limit, spent, resetsAt }: Exceeded, key: KeyRow): Promise<void> {
+    const { of, period } = budget;
+    const about = {
+      budget: { of, period, key: of === "key" ? key.id : null, resets_at: new Date(resetsAt).toISOString() },
+      limit: formatUsd(limit),
+      limit_nanodollars: String(limit),
+      spent: formatUsd(spent),
+      spent_nanodollars: String(spent),
+    };
+    const subject = `budget of ${of === "key" ? lineOf(key) : of} for the ${period}`;
+    await this.#notice("budget.exceeded", about, { subject, occasion: `${resetsAt} ${limit}` });
+  }
+
+  /** An endpoint of the account asks for these from now on. Called before D1 lists it. */
+  async want(types: readonly string[]): Promise<void> {
+    this.#notices.want(types);
+  }
+
+  async thresholds(): Promise<Thresholds> {
+    return this.#notices.thresholds;
+  }
+
+  async setThresholds(given: Thresholds): Promise<Thresholds> {
+    const now = Date.now();
+    this.#notices.setThresholds(given, this.#ledger.balance, now);
+    if (this.#notices.waiting) await this.#flushSoon();
+    await this.#schedule(now);
+    return this.#notices.thresholds;
+  }
+
+  /** D1 has these, and their deliveries. */
+  async told(notices: readonly EventId[]): Promise<void> {
+    if (this.#state) this.#notices.told(notices);
+  }
+
   // The outbox.
 
   /** D1's own word on what it has. Only this moves the cursor, and only forward. */
@@ -496,12 +572,20 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       this.#confirmedAt = now;
     }
     const rows = this.#ledger.after(this.#sent, FLUSH_ROWS);
-    if (rows.length === 0) return;
     for (const message of messages(account, rows)) {
       await this.env.OUTBOX.send(message, { contentType: "json" });
       this.#sent = message.rows.at(-1)!.sequence;
     }
-    if (this.#sent < this.#ledger.last) this.#flushAt = now; // more than one flush takes: go on at once
+    const notices = this.#notices.unsent(now, MAX_NOTICES);
+    if (notices.length > 0) {
+      await this.env.OUTBOX.send({ account, rows: [], notices }, { contentType: "json" });
+      this.#notices.sent(
+        notices.map(({ id }) => id),
+        now,
+      );
+    }
+    // More than one flush takes: go on at once.
+    if (this.#sent < this.#ledger.last || notices.length === MAX_NOTICES) this.#flushAt = now;
   }
 
   // The alarm.
@@ -515,9 +599,10 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     await this.#attempt("expiry", () => expire(context, now));
     await this.#attempt("inquiry", () => inquire(context, now));
     this.#windows.forget(now);
+    await this.#attempt("thresholds", async () => this.#notices.passTime(this.#ledger.balance, now));
     // Also where D1 has everything by now: a time that stays set would ring this alarm every second for ever.
     this.#flushAt = undefined;
-    if (this.#ledger.last > this.#state.mark) await this.#attempt("outbox", () => this.#flush(now));
+    if (this.#hasUnsent()) await this.#attempt("outbox", () => this.#flush(now));
     await this.#attempt("tallies", async () => this.#tally(now));
     await this.#attempt("idempotency", async () => {
       this.#sweepAt = sweep(this.#db, now);
@@ -539,7 +624,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     this.#keys.usesWritten();
   }
 
-  async #attempt(part: string, work: () => Promise<void>): Promise<void> {
+  async #attempt(part: string, work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
     } catch (error) {
@@ -562,6 +647,11 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     };
   }
 
+  /** Something that D1 has not confirmed. */
+  #hasUnsent(): boolean {
+    return this.#ledger.last > this.#state!.mark || this.#notices.waiting;
+  }
+
   async #schedule(now: number): Promise<void> {
     const unconfirmed = this.#ledger.last > this.#state!.mark;
     const times = [
@@ -569,6 +659,8 @@ export class AccountObject extends DurableObject<Env> implements Holder {
       this.#flushAt,
       this.#sweepAt,
       unconfirmed ? this.#confirmedAt + RESEND_MS : undefined,
+      this.#notices.nextResend(),
+      this.#notices.nextEnd(),
     ].filter((at) => at !== undefined);
     // Never at once: what failed a moment ago gets a second.
     if (times.length > 0) await this.#wake(Math.max(now + SECOND_MS, Math.min(...times)));

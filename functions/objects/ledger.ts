@@ -24,6 +24,7 @@ import {
 } from "../money.ts";
 import type { Budgets } from "./budgets.ts";
 import { forget, remember } from "./idempotency.ts";
+import type { Notices } from "./notices.ts";
 
 export type JournalRow = typeof journal.$inferSelect;
 export type Reservation = typeof reservations.$inferSelect;
@@ -46,14 +47,16 @@ export const ratesOf = (row: Pick<Reservation, "inputRate" | "cachedInputRate" |
 export class Ledger {
   readonly #db: Database;
   readonly #budgets: Budgets;
+  readonly #notices: Notices;
   #balance: Nanodollars = ZERO;
   #held: Nanodollars = ZERO;
   #last = 0;
 
   /** The budgets have been loaded from the same rows. */
-  constructor(db: Database, opening: Nanodollars, budgets: Budgets) {
+  constructor(db: Database, opening: Nanodollars, budgets: Budgets, notices: Notices) {
     this.#db = db;
     this.#budgets = budgets;
+    this.#notices = notices;
     const last = db.select().from(journal).orderBy(desc(journal.sequence)).limit(1).get();
     this.#last = last?.sequence ?? 0;
     this.#balance = last?.balance ?? opening;
@@ -157,7 +160,8 @@ export class Ledger {
       tx.insert(journal).values(entry).run();
       const { once, admittedAt } = reservation;
       if (once !== null && settlement.delivered === false && cost === 0) forget(tx, once, admittedAt);
-      return { cost, reservation, balance: entry.balance };
+      const keep = this.#notices.posted(tx, entry, this.#balance);
+      return { cost, reservation, balance: entry.balance, keep };
     });
     if (!posted) return { posted: false, cost: this.#costOf(settlement.requestId) };
     this.#last += 1;
@@ -166,6 +170,7 @@ export class Ledger {
     this.#held = minus(this.#held, reservation.held);
     this.#budgets.free(reservation.keyId, reservation.admittedAt, reservation.held);
     this.#budgets.charge(reservation.keyId, reservation.admittedAt, cost);
+    posted.keep();
     return { posted: true, cost, reservation };
   }
 
@@ -177,21 +182,21 @@ export class Ledger {
 
   /** Adds money once a reference. Returns the balance, and whether this call added it. */
   credit(amount: Nanodollars, reference: string, now: number): { credited: boolean; balance: Nanodollars } {
-    const balance = this.#db.transaction((tx) => {
+    const posted = this.#db.transaction((tx) => {
       const before = tx.select().from(credits).where(eq(credits.reference, reference)).get();
       if (before) return undefined;
       const sequence = this.#last + 1;
-      const after = plus(this.#balance, amount);
+      const balance = plus(this.#balance, amount);
+      const entry = { sequence, kind: "credit" as const, at: now, amount, balance, reference };
       tx.insert(credits).values({ reference, sequence }).run();
-      tx.insert(journal)
-        .values({ sequence, kind: "credit", at: now, amount, balance: after, reference })
-        .run();
-      return after;
+      tx.insert(journal).values(entry).run();
+      return { balance, keep: this.#notices.posted(tx, entry, this.#balance) };
     });
-    if (balance === undefined) return { credited: false, balance: this.#balance };
+    if (!posted) return { credited: false, balance: this.#balance };
     this.#last += 1;
-    this.#balance = balance;
-    return { credited: true, balance };
+    this.#balance = posted.balance;
+    posted.keep();
+    return { credited: true, balance: posted.balance };
   }
 
   /**
@@ -211,31 +216,31 @@ export class Ledger {
       const rest = least(minus(due, minus(ZERO, settled.amount)), available);
       const { sequence: _, ...same } = settled;
       if (rest <= 0) return undefined;
-      const after = minus(this.#balance, rest);
-      tx.insert(journal)
-        .values({
-          ...same,
-          sequence: this.#last + 1,
-          kind: "adjustment",
-          at: now,
-          amount: minus(ZERO, rest),
-          balance: after,
-          input: Math.max(0, usage.input - (settled.input ?? 0)),
-          cachedInput: Math.max(0, usage.cachedInput - (settled.cachedInput ?? 0)),
-          output: Math.max(0, usage.output - (settled.output ?? 0)),
-          reasoning: Math.max(0, usage.reasoning - (settled.reasoning ?? 0)),
-          source: usage.source,
-          ttftMs: null,
-          durationMs: null,
-          trace: null,
-        })
-        .run();
-      return { after, rest, keyId, admittedAt };
+      const entry = {
+        ...same,
+        sequence: this.#last + 1,
+        kind: "adjustment" as const,
+        at: now,
+        amount: minus(ZERO, rest),
+        balance: minus(this.#balance, rest),
+        input: Math.max(0, usage.input - (settled.input ?? 0)),
+        cachedInput: Math.max(0, usage.cachedInput - (settled.cachedInput ?? 0)),
+        output: Math.max(0, usage.output - (settled.output ?? 0)),
+        reasoning: Math.max(0, usage.reasoning - (settled.reasoning ?? 0)),
+        source: usage.source,
+        ttftMs: null,
+        durationMs: null,
+        trace: null,
+      };
+      tx.insert(journal).values(entry).run();
+      const keep = this.#notices.posted(tx, entry, this.#balance);
+      return { balance: entry.balance, rest, keyId, admittedAt, keep };
     });
     if (!posted) return;
     this.#last += 1;
-    this.#balance = posted.after;
+    this.#balance = posted.balance;
     this.#budgets.charge(posted.keyId, posted.admittedAt, posted.rest);
+    posted.keep();
   }
 
   checkpoint(at: {

@@ -20,6 +20,7 @@ import type { Load } from "../fleet/load.ts";
 import { type Company, Member, type Speed, type StandingSince } from "../fleet/member.ts";
 import { type Backend, backendsOf, type Snapshot, snapshot } from "../fleet/snapshot.ts";
 import type { AttemptId, BackendId } from "../ids.ts";
+import { poolHeard } from "../webhooks/regions.ts";
 
 export interface PoolName {
   readonly region: string;
@@ -97,6 +98,8 @@ export class PoolObject extends DurableObject<Env> {
   readonly #told = new Map<string, boolean>();
   /** D1 did not take it: not before this again. */
   #tellAgainAt = 0;
+  /** Whether any backend answers, as D1 has been told; undefined: not in this life. */
+  #up: boolean | undefined;
 
   /** Places a request on a backend of this pool and counts it there, in one step. */
   async assign({ pool, request, attempt, untilMs, distanceMs, since }: PoolAsk): Promise<PoolAnswer> {
@@ -274,8 +277,20 @@ export class PoolObject extends DurableObject<Env> {
     this.ctx.waitUntil(
       this.#probeUntilKnown(old).finally(() => {
         this.#probing = false;
+        this.ctx.waitUntil(this.#tellRegion(view, pool));
       }),
     );
+  }
+
+  /** When the whole pool falls silent or speaks again: the region's webhooks hear of it. */
+  async #tellRegion(view: Snapshot, pool: PoolName): Promise<void> {
+    const gauges = membersOf(view, pool).map(({ id }) => this.#members.get(id)?.gauges);
+    const up = gauges.some((one) => one?.up || one?.draining);
+    const isKnown = up || (gauges.length > 0 && gauges.every((one) => one !== undefined));
+    if (!isKnown || up === this.#up) return;
+    this.#up = up;
+    // Not told: the next probe tells it.
+    if (!(await poolHeard(this.env, pool, up))) this.#up = undefined;
   }
 
   /** One that does not answer is asked again at once, until that is certain enough for it to rest. */

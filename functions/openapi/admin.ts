@@ -5,6 +5,7 @@ import { auditQuery } from "../admin/audit.ts";
 import { backendBody, regionBody } from "../admin/backends.ts";
 import { modelBody } from "../admin/models.ts";
 import { priceBody, priceQuery } from "../admin/prices.ts";
+import { stripePage } from "../admin/stripe.ts";
 import { keyChangeBody, newKeyBody, rotateBody } from "../keys/fields.ts";
 import { budgetsShape, keyListShape, keyShape, madeKeyShape } from "../keys/view.ts";
 import { instant, listOf, usdText } from "./fields.ts";
@@ -207,6 +208,24 @@ export const rotateKey = operator("Rotate a key", {
   errors: { 409: "The key has ended, or its successor is in use." },
 });
 export const revokeKey = operator("Revoke a key", { answer: keyShape });
+
+export const listStripeEvents = operator("See what Stripe told, and what could not be credited", {
+  query: stripePage,
+  answer: listOf(
+    z.strictObject({
+      id: z.string(),
+      type: z.string(),
+      at: instant,
+      outcome: z
+        .string()
+        .meta({ description: "`credited`, `repeated`, `unpaid`, or why nothing was credited." }),
+      account: z.string().nullable(),
+      session: z.string().nullable(),
+      amount: usdText.nullable(),
+      amount_nanodollars: z.string().nullable(),
+    }),
+  ),
+});
 
 export const audit = operator("Recompute all books and compare them", {
   query: auditQuery,

@@ -125,6 +125,7 @@ describe("real answers are what the document says", () => {
   let account: TestAccount;
   let key: { id: string; key: string };
   let requestId: string;
+  let webhook: string;
   beforeAll(async () => {
     account = await openAccount("10");
     await db.insert(regions).values({ id: "doc-region", name: "R", zone: "weur" }).onConflictDoNothing();
@@ -137,6 +138,8 @@ describe("real answers are what the document says", () => {
       expires_at: "2100-01-01T00:00:00Z",
     });
     key = made.body as { id: string; key: string };
+    const hook = { url: "https://hooks.acme.com/y", events: ["key.revoked"] };
+    webhook = ((await (await edge("POST", "/v1/webhooks", key.key, hook)).json()) as { id: string }).id;
   });
 
   const v1: [string, string, (() => string)?, unknown?][] = [
@@ -157,13 +160,24 @@ describe("real answers are what the document says", () => {
     ["DELETE", "/v1/keys/{id}", () => `/v1/keys/${account.keyId}`],
     ["GET", "/v1/budgets"],
     ["PUT", "/v1/budgets", undefined, { day: "3", month: null }],
+    ["GET", "/v1/webhooks"],
+    ["POST", "/v1/webhooks", undefined, { url: "https://hooks.acme.com/x", events: ["key.revoked"] }],
+    ["GET", "/v1/webhooks/{id}", () => `/v1/webhooks/${webhook}`],
+    ["PATCH", "/v1/webhooks/{id}", () => `/v1/webhooks/${webhook}`, { description: "d" }],
+    ["POST", "/v1/webhooks/{id}/rotate", () => `/v1/webhooks/${webhook}/rotate`, { overlap_seconds: 60 }],
+    ["POST", "/v1/webhooks/{id}/test", () => `/v1/webhooks/${webhook}/test`],
+    ["GET", "/v1/webhooks/{id}/deliveries", () => `/v1/webhooks/${webhook}/deliveries`],
+    ["DELETE", "/v1/webhooks/{id}", () => `/v1/webhooks/${webhook}`],
+    ["GET", "/v1/alerts"],
+    ["PUT", "/v1/alerts", undefined, { balance_low: "5", usage: [{ period: "day", amount: "1" }] }],
+    ["GET", "/v1/billing"],
   ];
   it.each(v1)("%s %s", async (method, path, at = () => path, body = undefined) => {
     await told(method, path, await edge(method, at(), key.key, body));
     // Errors have one shape, and each status that comes is in the document.
     await told(method, path, await edge(method, at(), "cw_wrong", body), 401);
     if (path.includes("{")) {
-      const other = await edge(method, at().replace(/(key_|test-|req_)\w+/, "key_none"), key.key, body);
+      const other = await edge(method, at().replace(/(key_|test-|whep_|req_)\w+/, "key_none"), key.key, body);
       await told(method, path, other, 404);
     }
     if (body !== undefined) await told(method, path, await edge(method, at(), key.key, { no: 1 }), 400);
@@ -196,6 +210,7 @@ describe("real answers are what the document says", () => {
       () => `/admin/accounts/${account.id}/keys/${key.id}`,
       { name: "l" },
     ],
+    ["GET", "/admin/stripe/events"],
     ["GET", "/admin/audit", () => `/admin/audit?account=${account.id}`],
   ];
   it.each(operator)("%s %s", async (method, path, at = () => path, body = undefined) => {

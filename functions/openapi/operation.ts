@@ -34,7 +34,7 @@ export interface Operation {
   readonly answer?: z.ZodType;
   /** Media type of an answer that is no JSON. */
   readonly media?: string;
-  readonly status?: 200 | 201 | 204;
+  readonly status?: 200 | 201 | 202 | 204;
   /** The same as a stream of events: what one of them is. */
   readonly events?: z.ZodType;
   /** Codes of errors beyond those that every route of its kind has. */

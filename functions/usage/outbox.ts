@@ -1,15 +1,19 @@
-/** What the account's object sends through the queue to D1: contiguous journal rows, oldest first. */
+/** What the account's object sends through the queue to D1: contiguous journal rows, oldest first, or notices. */
 import type { AccountId } from "../ids.ts";
 import type { JournalRow } from "../objects/ledger.ts";
+import type { Notice } from "../objects/notices.ts";
 
 export interface OutboxMessage {
   readonly account: AccountId;
   readonly rows: readonly JournalRow[];
+  /** What webhooks have to tell. They are short, and come without rows. */
+  readonly notices?: readonly Notice[];
 }
 
 /** Limits of one message: the platform takes 128 KB, and one D1 batch should stay small. */
 export const MAX_ROWS = 50;
 export const MAX_BYTES = 60_000;
+export const MAX_NOTICES = 50;
 
 const encoder = new TextEncoder();
 

@@ -13,8 +13,10 @@ import type { Env } from "../env.ts";
 import { framesOf } from "../errors.ts";
 import { type AccountId, isAccountId } from "../ids.ts";
 import type { JournalRow } from "../objects/ledger.ts";
+import { dispatchNotices } from "../webhooks/dispatch.ts";
+import { NOTICE_TYPES } from "../webhooks/events.ts";
 import { merge } from "./histogram.ts";
-import { MAX_ROWS, type OutboxMessage } from "./outbox.ts";
+import { MAX_NOTICES, MAX_ROWS, type OutboxMessage } from "./outbox.ts";
 import { fromHex, groupText, type Rollup, rollupsOf, toHex } from "./rollup.ts";
 
 /** How often a message is tried whose mark moves under it. */
@@ -53,16 +55,25 @@ const journalRow = z.object({
   trace: z.record(z.string(), z.unknown()).nullish().default(null),
 });
 
-const outboxMessage = z.object({
-  account: z.string().refine(isAccountId),
-  rows: z
-    .array(journalRow)
-    .min(1)
-    .max(10 * MAX_ROWS)
-    .refine((rows) => rows.every((row, i) => row.sequence === rows[0]!.sequence + i), {
-      error: "not contiguous",
-    }),
+const notice = z.object({
+  id: z.templateLiteral(["evt_", z.string()]),
+  type: z.enum(NOTICE_TYPES),
+  at: natural,
+  data: z.record(z.string(), z.unknown()),
 });
+
+const outboxMessage = z
+  .object({
+    account: z.string().refine(isAccountId),
+    notices: z.array(notice).max(MAX_NOTICES).default([]),
+    rows: z
+      .array(journalRow)
+      .max(10 * MAX_ROWS)
+      .refine((rows) => rows.every((row, i) => row.sequence === rows[0]!.sequence + i), {
+        error: "not contiguous",
+      }),
+  })
+  .refine(({ rows, notices }) => rows.length + notices.length > 0, { error: "empty" });
 
 export async function project(batch: MessageBatch<OutboxMessage>, env: Env): Promise<void> {
   const readable = batch.messages.flatMap((message) => {
@@ -77,14 +88,15 @@ export async function project(batch: MessageBatch<OutboxMessage>, env: Env): Pro
   const byAccount = Map.groupBy(readable, ({ account }) => account);
   await Promise.all(
     [...byAccount.values()].map(async (messages) => {
-      messages.sort((a, b) => a.rows[0]!.sequence - b.rows[0]!.sequence);
-      for (const { message, account, rows } of messages) {
+      messages.sort((a, b) => (a.rows[0]?.sequence ?? 0) - (b.rows[0]?.sequence ?? 0));
+      for (const { message, account, rows, notices = [] } of messages) {
         try {
-          await projectRows(env, account, rows);
+          if (rows.length > 0) await projectRows(env, account, rows);
+          if (notices.length > 0) await dispatchNotices(env, account, notices);
           message.ack();
         } catch (error) {
           console.error(
-            `account ${account}: rows from ${rows[0]!.sequence} wait for another try: ${error instanceof Error ? error.name : "error"}: ${framesOf(error)}`,
+            `account ${account}: rows from ${rows[0]?.sequence} wait for another try: ${error instanceof Error ? error.name : "error"}: ${framesOf(error)}`,
           );
           message.retry();
         }

@@ -73,7 +73,7 @@ export const startUpstream = (behave?: Parameters<typeof Upstream.start>[1]) =>
 export async function newAccount(
   edge: Edge,
   usd: string,
-  limits: Record<string, number> = {},
+  limits: Record<string, number | readonly string[]> = {},
 ): Promise<Account> {
   const { id } = await admin<{ id: string }>(edge, "POST", "/accounts", { name: "Test" });
   if (usd !== "0")

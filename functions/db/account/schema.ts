@@ -7,8 +7,9 @@ import { integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
 import { DEFAULT_SCOPES, type Scope } from "../../auth/scopes.ts";
 import type { TraceRecord } from "../../dispatch/trace.ts";
-import type { AccountId, AttemptId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
-import type { Usage } from "../../money.ts";
+import type { AccountId, AttemptId, EventId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
+import type { Nanodollars, Usage } from "../../money.ts";
+import type { NoticeType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
 
 /** One row. `opening` is what the balance was before the journal's first row (it moves at a month's closing). */
@@ -174,3 +175,34 @@ export const idempotency = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.day, table.id] })],
 );
+
+/**
+ * What webhooks have to tell and D1 has not confirmed yet. Written in the transaction of the change itself; few, since
+ * a threshold is told once a crossing, and only what one of the account's endpoints asked for is written.
+ */
+export const notices = sqliteTable("notices", {
+  id: text("id").$type<EventId>().primaryKey(),
+  type: text("type").$type<NoticeType>().notNull(),
+  at: instant("at").notNull(),
+  data: text("data", { mode: "json" }).$type<Readonly<Record<string, unknown>>>().notNull(),
+});
+
+/** One row, once there are endpoints or thresholds: what to tell, and what has been told. */
+export const alerts = sqliteTable("alerts", {
+  id: integer("id").primaryKey(),
+  /** What any endpoint of the account ever asked for. */
+  wanted: text("wanted", { mode: "json" }).$type<readonly string[]>().notNull(),
+  balanceLow: money("balance_low"),
+  /** The balance is below `balanceLow`, and that was told. */
+  low: integer("low", { mode: "boolean" }).notNull(),
+  usage: text("usage", { mode: "json" }).$type<readonly UsageThreshold[]>().notNull(),
+  /** By subject, the occasion of which was last told (`budget of key X` in `2026-11-24`): once each. */
+  told: text("told", { mode: "json" }).$type<Readonly<Record<string, string>>>().notNull(),
+});
+
+export interface UsageThreshold {
+  readonly period: "day" | "month";
+  readonly amount: Nanodollars;
+  /** The start of the period in which it was crossed; null: it stands armed. */
+  readonly crossedIn: number | null;
+}

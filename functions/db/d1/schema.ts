@@ -2,11 +2,23 @@
  * D1: the authority for the list of accounts, models, prices, regions and backends, and the read model of usage,
  * which the outbox alone fills. Tables with a text or joint key are WITHOUT ROWID (by hand in the migration).
  */
+import { sql } from "drizzle-orm";
 import { blob, index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { AttemptRecord, Ending } from "../../admission/holder.ts";
 import type { TraceRecord } from "../../dispatch/trace.ts";
-import type { AccountId, BackendId, Jurisdiction, KeyId, PriceId, RequestId } from "../../ids.ts";
+import type {
+  AccountId,
+  BackendId,
+  DeliveryId,
+  EndpointId,
+  EventId,
+  Jurisdiction,
+  KeyId,
+  PriceId,
+  RequestId,
+} from "../../ids.ts";
 import type { Usage } from "../../money.ts";
+import type { EventData, EventType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
 
 /** Written before the account's object exists. */
@@ -191,3 +203,106 @@ export const fleetOutages = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.kind, table.subject] })],
 );
+/** Where an account wants to be told, and of what. */
+export const webhookEndpoints = sqliteTable(
+  "webhook_endpoints",
+  {
+    id: text("id").$type<EndpointId>().primaryKey(),
+    account: text("account").$type<AccountId>().notNull(),
+    url: text("url").notNull(),
+    description: text("description").notNull(),
+    events: text("events", { mode: "json" }).$type<readonly EventType[]>().notNull(),
+    state: text("state").$type<"enabled" | "disabled">().notNull(),
+    disabledBecause: text("disabled_because"),
+    /** Newest first; two while one replaces the other. Encrypted: webhooks/secrets.ts. */
+    secrets: text("secrets", { mode: "json" }).$type<readonly SealedSecret[]>().notNull(),
+    /** Since when every attempt has failed; null: the last one did not. */
+    failingSince: instant("failing_since"),
+    createdAt: instant("created_at").notNull(),
+  },
+  (table) => [index("webhook_endpoints_account").on(table.account)],
+);
+
+export interface SealedSecret {
+  readonly sealed: string;
+  /** The last four characters. */
+  readonly hint: string;
+  readonly expiresAt: number | null;
+}
+
+/** What happened, once, whoever is told. */
+export const webhookEvents = sqliteTable("webhook_events", {
+  id: text("id").$type<EventId>().primaryKey(),
+  type: text("type").$type<EventType>().notNull(),
+  at: instant("at").notNull(),
+  data: text("data", { mode: "json" }).$type<EventData>().notNull(),
+});
+
+/** One event for one endpoint. The id is made from both, so that neither a repetition nor a second consumer doubles it. */
+export const webhookDeliveries = sqliteTable(
+  "webhook_deliveries",
+  {
+    id: text("id").$type<DeliveryId>().primaryKey(),
+    account: text("account").$type<AccountId>().notNull(),
+    endpoint: text("endpoint").$type<EndpointId>().notNull(),
+    event: text("event").$type<EventId>().notNull(),
+    state: text("state").$type<"pending" | "delivered" | "failed">().notNull(),
+    /** The newest twenty. */
+    attempts: text("attempts", { mode: "json" }).$type<readonly DeliveryAttempt[]>().notNull(),
+    /** How many tries there were since it was made or asked for again: the back-off counts these. */
+    tries: integer("tries").notNull(),
+    /** When it is due. While an attempt runs, when that is given up for lost. */
+    nextAttemptAt: instant("next_attempt_at"),
+    /** An attempt runs, until then at the latest. */
+    claimedUntil: instant("claimed_until"),
+    createdAt: instant("created_at").notNull(),
+  },
+  (table) => [
+    index("webhook_deliveries_endpoint").on(table.endpoint, table.id),
+    index("webhook_deliveries_running").on(table.endpoint).where(sql`${table.claimedUntil} is not null`),
+    index("webhook_deliveries_due")
+      .on(table.endpoint, table.nextAttemptAt)
+      .where(sql`${table.state} = 'pending'`),
+  ],
+);
+
+export interface DeliveryAttempt {
+  readonly at: number;
+  /** Null: there was no answer. */
+  readonly status: number | null;
+  readonly ms: number;
+  readonly error: string | null;
+}
+
+/** Whether any backend of a pool answers, as the pool last found; written when that changes. */
+export const poolStates = sqliteTable(
+  "pool_states",
+  {
+    region: text("region").notNull(),
+    model: text("model").notNull(),
+    up: integer("up", { mode: "boolean" }).notNull(),
+    at: instant("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.region, table.model] })],
+);
+
+/** What was last noticed of a region, and whether its webhooks have been told. */
+export const regionStates = sqliteTable("region_states", {
+  region: text("region").primaryKey(),
+  up: integer("up", { mode: "boolean" }).notNull(),
+  at: instant("at").notNull(),
+  event: text("event").$type<EventId>(),
+  told: integer("told", { mode: "boolean" }).notNull(),
+});
+
+/** What Stripe told, by its own event ids: seen once, whatever became of it. */
+export const stripeEvents = sqliteTable("stripe_events", {
+  id: text("id").primaryKey(),
+  type: text("type").notNull(),
+  at: instant("at").notNull(),
+  /** `credited`, `repeated`, or why it credited nothing: for an operator to look at. */
+  outcome: text("outcome").notNull(),
+  account: text("account"),
+  session: text("session"),
+  amount: money("amount"),
+});
