@@ -1,5 +1,5 @@
 /**
- * The memory of the latent cache: blocks of one size, held by any number of sequences at once. A block that nobody
+ * The places of the latent cache: blocks of one size, held by any number of sequences at once. A block that nobody
  * holds is empty, or keeps what it was computed for under a key until its memory is wanted: the one unused for the
  * longest goes first.
  */
@@ -9,7 +9,8 @@ import { strict as assert } from "node:assert";
 export const blockTokens = 16;
 
 export interface Block {
-  readonly values: Float32Array;
+  /** Which of the pool's places is its own. */
+  readonly index: number;
   /** For the pool: sequences that hold it. */
   holders: number;
   /** For the pool: what it was computed for; set once it is full, and its values do not change from then on. */
@@ -18,7 +19,6 @@ export interface Block {
 
 export class BlockPool {
   readonly maxBlocks: number;
-  readonly #valuesPerBlock: number;
   readonly #empty: Block[] = [];
   readonly #byKey = new Map<string, Block>();
   /** Not held, with a key; in the order in which they were last let go. */
@@ -26,11 +26,11 @@ export class BlockPool {
   #allocated = 0;
   #held = 0;
 
-  constructor(maxBlocks: number, valuesPerBlock: number) {
+  constructor(maxBlocks: number) {
     this.maxBlocks = maxBlocks;
-    this.#valuesPerBlock = valuesPerBlock;
   }
 
+  /** Blocks that were ever used: memory behind the others has not been touched. */
   get allocated(): number {
     return this.#allocated;
   }
@@ -86,8 +86,7 @@ export class BlockPool {
 
   #allocate(): Block | undefined {
     if (this.#allocated === this.maxBlocks) return undefined;
-    this.#allocated++;
-    return { values: new Float32Array(this.#valuesPerBlock), holders: 0, key: undefined };
+    return { index: this.#allocated++, holders: 0, key: undefined };
   }
 
   #evict(): Block | undefined {

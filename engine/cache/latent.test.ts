@@ -1,14 +1,16 @@
 import { describe, expect, it } from "vitest";
+import { PlainOps } from "../layers/plain.ts";
 import { Random } from "../sampling/random.ts";
 import { blockTokens } from "./block-pool.ts";
 import { LatentCache, type SequenceCache } from "./latent.ts";
 import { Prefix } from "./prefix.ts";
 
+const ops = new PlainOps();
 const shape = { layers: 2, kvLoraRank: 3, qkRopeDim: 2 };
 const blockBytes = 2 * 5 * 4 * blockTokens;
 
 it("allocates no block before a token needs it", () => {
-  const cache = new LatentCache(shape, 10 * blockBytes);
+  const cache = new LatentCache(shape, 10 * blockBytes, ops);
   const sequence = cache.open(3 * blockTokens)!;
   expect(cache.allocatedBytes).toBe(0);
   expect(cache.reservedBytes).toBe(3 * blockBytes);
@@ -20,7 +22,7 @@ it("allocates no block before a token needs it", () => {
 });
 
 it("never promises more than its limit, and takes promises back when a sequence closes", () => {
-  const cache = new LatentCache(shape, 4 * blockBytes + blockBytes / 2);
+  const cache = new LatentCache(shape, 4 * blockBytes + blockBytes / 2, ops);
   expect(cache.maxTokens).toBe(4 * blockTokens);
   const first = cache.open(3 * blockTokens)!;
   expect(cache.open(2 * blockTokens)).toBeUndefined();
@@ -34,7 +36,7 @@ it("never promises more than its limit, and takes promises back when a sequence 
 });
 
 it("uses the blocks of closed sequences again", () => {
-  const cache = new LatentCache(shape, 4 * blockBytes);
+  const cache = new LatentCache(shape, 4 * blockBytes, ops);
   for (let i = 0; i < 10; i++) {
     const sequence = cache.open(4 * blockTokens)!;
     sequence.grow(4 * blockTokens);
@@ -45,7 +47,7 @@ it("uses the blocks of closed sequences again", () => {
 });
 
 it("refuses to let a sequence outgrow its reservation", () => {
-  const sequence = new LatentCache(shape, 4 * blockBytes).open(blockTokens)!;
+  const sequence = new LatentCache(shape, 4 * blockBytes, ops).open(blockTokens)!;
   expect(() => sequence.grow(blockTokens + 1)).toThrow("outgrew");
 });
 
@@ -62,7 +64,7 @@ const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, i
 
 describe("a beginning that was computed before", () => {
   it("is found in whole blocks, by the same salt, while it is held and after", () => {
-    const cache = new LatentCache(shape, 100 * blockBytes);
+    const cache = new LatentCache(shape, 100 * blockBytes, ops);
     const first = compute(cache, "a", numbers(40));
     const second = compute(cache, "a", [...numbers(36), 99, 98]);
     expect(second.foundTokens).toBe(32);
@@ -76,14 +78,14 @@ describe("a beginning that was computed before", () => {
   });
 
   it("is found by no other salt, and by none without one", () => {
-    const cache = new LatentCache(shape, 100 * blockBytes);
+    const cache = new LatentCache(shape, 100 * blockBytes, ops);
     compute(cache, "a", numbers(40));
     for (const salt of ["b", "", "a "]) expect(compute(cache, salt, numbers(40)).foundTokens).toBe(0);
     expect(cache.open(40)!.foundTokens).toBe(0);
   });
 
   it("is found only from the very first token on", () => {
-    const cache = new LatentCache(shape, 100 * blockBytes);
+    const cache = new LatentCache(shape, 100 * blockBytes, ops);
     compute(cache, "", numbers(64));
     expect(compute(cache, "", numbers(48, blockTokens)).foundTokens).toBe(0);
     expect(compute(cache, "", [...numbers(16), 7, ...numbers(31, 17)]).foundTokens).toBe(16);
@@ -96,13 +98,13 @@ describe("a beginning that was computed before", () => {
     [32, 16],
     [33, 32],
   ])("of %i tokens leaves at least the last to compute", (count, found) => {
-    const cache = new LatentCache(shape, 100 * blockBytes);
+    const cache = new LatentCache(shape, 100 * blockBytes, ops);
     compute(cache, "", numbers(64));
     expect(compute(cache, "", numbers(count)).foundTokens).toBe(found);
   });
 
   it("includes what was generated after the prompt", () => {
-    const cache = new LatentCache(shape, 100 * blockBytes);
+    const cache = new LatentCache(shape, 100 * blockBytes, ops);
     const sequence = cache.open(48, new Prefix("", numbers(20)))!;
     sequence.grow(20);
     sequence.append(numbers(20));
@@ -117,7 +119,7 @@ describe("a beginning that was computed before", () => {
 
 describe("a full cache", () => {
   it("gives up what was unused for the longest, the end of a conversation before its beginning", () => {
-    const cache = new LatentCache(shape, 8 * blockBytes);
+    const cache = new LatentCache(shape, 8 * blockBytes, ops);
     compute(cache, "old", numbers(64)).close();
     compute(cache, "new", numbers(64)).close();
     const other = cache.open(6 * blockTokens)!;
@@ -130,7 +132,7 @@ describe("a full cache", () => {
   });
 
   it("has room for a sequence that shares with those that run", () => {
-    const cache = new LatentCache(shape, 5 * blockBytes);
+    const cache = new LatentCache(shape, 5 * blockBytes, ops);
     const first = compute(cache, "", numbers(64));
     expect(cache.open(64)).toBeUndefined();
     const second = cache.open(64, new Prefix("", numbers(64)));
@@ -145,7 +147,11 @@ const seed = Math.floor(Math.random() * 2 ** 31);
 it(`keeps every sequence's values, mixes no salts and loses no block, whatever happens (seed ${seed})`, () => {
   const random = new Random(seed);
   const below = (limit: number) => Math.floor(random.next() * limit);
-  const cache = new LatentCache(shape, 24 * blockBytes);
+  const cache = new LatentCache(shape, 24 * blockBytes, ops);
+  const { values } = cache.memory;
+  /** Some value of the token's own. */
+  const placeOf = (sequence: SequenceCache, position: number) =>
+    (sequence.blocks[Math.floor(position / blockTokens)] * 2 * blockTokens + (position % blockTokens)) * 5;
   // What a model would write is a function of all tokens so far; here also of the salt, to see whose it is.
   const valueAfter = (salt: string, tokens: readonly number[]) =>
     Math.fround(tokens.reduce((sum, token) => (sum * 31 + token + 1) % 65_521, salt.charCodeAt(0)));
@@ -168,14 +174,13 @@ it(`keeps every sequence's values, mixes no salts and loses no block, whatever h
     }
     for (let i = 0; i < count; i++) {
       const position = from + i;
-      const block = each.sequence.blocks[Math.floor(position / blockTokens)];
-      block[(position % blockTokens) * 5] = valueAfter(each.salt, each.tokens.slice(0, position + 1));
+      values[placeOf(each.sequence, position)] = valueAfter(each.salt, each.tokens.slice(0, position + 1));
     }
     each.sequence.append(more);
   };
   const check = ({ sequence, salt, tokens }: Open) => {
     for (let position = 0; position < sequence.length; position++) {
-      const value = sequence.blocks[Math.floor(position / blockTokens)][(position % blockTokens) * 5];
+      const value = values[placeOf(sequence, position)];
       if (value !== valueAfter(salt, tokens.slice(0, position + 1))) throw new Error(`position ${position}`);
     }
   };

@@ -2,11 +2,13 @@
  * Where attention's past lives: for each token and layer the normalised latent and the rotated rope key
  * (DeepSeek-V3 report, arXiv 2412.19437, eq. 1 and 3), that is kvLoraRank + qkRopeDim f32 values and nothing else.
  *
- * Memory comes in blocks of a fixed number of tokens (block-pool.ts), so that sequences of any length share one limit
+ * It is one tensor of the operations, taken once at its limit: memory that no block has used yet is not touched. It is
+ * divided into blocks of a fixed number of tokens (block-pool.ts), so that sequences of any length share the limit
  * without moving, and whole blocks of equal beginnings are computed and stored once (prefix.ts). A sequence is
  * promised all it may need when it opens: once it runs, it cannot run out.
  */
 import { strict as assert } from "node:assert";
+import type { LatentBlocks, Ops } from "../layers/ops.ts";
 import { type Block, BlockPool, blockTokens } from "./block-pool.ts";
 import { nextKey, type Prefix, rootKey } from "./prefix.ts";
 
@@ -21,16 +23,21 @@ export class LatentCache {
   /** Values a token a layer. */
   readonly width: number;
   readonly bytesPerToken: number;
+  /** For the operations that write and read it. */
+  readonly memory: LatentBlocks;
   readonly #pool: BlockPool;
   /** Blocks that open sequences may still take. */
   #promised = 0;
 
-  constructor(shape: LatentShape, maxBytes: number) {
+  /** Errors: RangeError where the operations' memory does not have that much. */
+  constructor(shape: LatentShape, maxBytes: number, ops: Ops) {
     this.layers = shape.layers;
     this.width = shape.kvLoraRank + shape.qkRopeDim;
     this.bytesPerToken = this.layers * this.width * Float32Array.BYTES_PER_ELEMENT;
     const maxBlocks = Math.floor(maxBytes / (this.bytesPerToken * blockTokens));
-    this.#pool = new BlockPool(maxBlocks, this.layers * blockTokens * this.width);
+    this.#pool = new BlockPool(maxBlocks);
+    const values = ops.tensor(maxBlocks * blockTokens * this.layers * this.width);
+    this.memory = { values, layers: this.layers, blockTokens, width: this.width };
   }
 
   /** The longest sequence that could ever be opened. */
@@ -38,7 +45,7 @@ export class LatentCache {
     return this.#pool.maxBlocks * blockTokens;
   }
 
-  /** Bytes that the blocks allocated so far take. Never more than the limit. */
+  /** Bytes that the blocks used so far take. Never more than the limit. */
   get allocatedBytes(): number {
     return this.#bytes(this.#pool.allocated);
   }
@@ -110,9 +117,8 @@ export class LatentCache {
 }
 
 export class SequenceCache {
-  /** blocks[i] holds tokens i * blockTokens and on: [layers, blockTokens, width]. */
-  readonly blocks: Float32Array[];
-  readonly width: number;
+  /** blocks[i] holds tokens i * blockTokens and on; those not yet taken are -1. */
+  readonly blocks: Int32Array;
   /** Tokens that were there when it opened. */
   readonly foundTokens: number;
   readonly #cache: LatentCache;
@@ -130,8 +136,8 @@ export class SequenceCache {
     this.#held = found;
     this.#promised = promised;
     this.#key = prefix && (prefix.keys[found.length - 1] ?? rootKey(prefix.salt));
-    this.blocks = found.map((block) => block.values);
-    this.width = cache.width;
+    this.blocks = new Int32Array(found.length + promised).fill(-1);
+    for (const [i, block] of found.entries()) this.blocks[i] = block.index;
     this.foundTokens = found.length * blockTokens;
     this.#length = this.foundTokens;
   }
@@ -149,8 +155,8 @@ export class SequenceCache {
     while (this.#held.length < needed) {
       const block = this.#cache.takePromised();
       this.#promised--;
+      this.blocks[this.#held.length] = block.index;
       this.#held.push(block);
-      this.blocks.push(block.values);
     }
   }
 
@@ -168,16 +174,11 @@ export class SequenceCache {
     assert(this.#length <= this.#held.length * blockTokens, "values were written beyond the blocks");
   }
 
-  /** Where the values of `layer` begin in each block. */
-  layerOffset(layer: number): number {
-    return layer * blockTokens * this.width;
-  }
-
   close(): void {
     if (!this.#open) return;
     this.#open = false;
     this.#cache.giveBack(this.#held, this.#promised);
     this.#held.length = 0;
-    this.blocks.length = 0;
+    this.blocks.fill(-1);
   }
 }

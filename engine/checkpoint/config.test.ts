@@ -2,7 +2,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { DeepseekV3 } from "../models/deepseek-v3.ts";
+import { PlainOps } from "../layers/plain.ts";
+import { loadDeepseekV3 } from "../models/deepseek-v3-weights.ts";
 import { readConfig } from "./config.ts";
 import { CheckpointError } from "./error.ts";
 
@@ -103,7 +104,7 @@ describe("a damaged configuration", () => {
       for (const value of [0, 1, -1, 0.5, 2 ** 31, 2 ** 32 - 1, 2 ** 53, 2 ** 63, 2 ** 64 - 1]) {
         writeFileSync(join(folder, "config.json"), JSON.stringify({ ...original, [name]: value }));
         try {
-          await DeepseekV3.load(folder);
+          await loadDeepseekV3(folder, new PlainOps());
           loaded++;
         } catch (error) {
           expect(error, `${name} = ${value}`).toBeInstanceOf(CheckpointError);

@@ -9,11 +9,11 @@ export function f32FromBytes(bytes: Uint8Array<ArrayBuffer>): Float32Array<Array
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 }
 
-export function f32FromBf16(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+/** `bytes` must be aligned to 2; out has a value for each two of them. */
+export function f32FromBf16(out: Float32Array<ArrayBuffer>, bytes: Uint8Array<ArrayBuffer>): void {
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-  const words = new Uint32Array(halves.length);
+  const words = new Uint32Array(out.buffer, out.byteOffset, halves.length);
   for (let i = 0; i < halves.length; i++) words[i] = halves[i] << 16;
-  return new Float32Array(words.buffer);
 }
 
 /** The 256 values of E4M3FN: 4 bits of exponent with bias 7, 3 of mantissa, S.1111.111 is NaN. */
@@ -26,28 +26,32 @@ export const e4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, c
   return sign * (1 + mantissa / 8) * 2 ** (exponent - 7);
 });
 
+/** Block scales of a whole matrix: [ceil(rows / blockRows), ceil(columns / blockColumns)]. */
+export interface BlockScales {
+  readonly values: Float32Array;
+  readonly blockRows: number;
+  readonly blockColumns: number;
+}
+
 /**
- * codes: [rows, columns]. scales: [ceil(rows / blockRows), ceil(columns / blockColumns)], each to multiply its
- * block with (the checkpoint's `weight_scale_inv`, named for the inverse of what quantisation multiplied with).
+ * codes, out: [some rows, columns], which begin at row `firstRow` of the matrix. Each scale multiplies its block (the
+ * checkpoint's `weight_scale_inv`, named for the inverse of what quantisation multiplied with).
  */
 export function f32FromScaledE4m3(
+  out: Float32Array,
   codes: Uint8Array,
-  scales: Float32Array,
-  rows: number,
+  { values: scales, blockRows, blockColumns }: BlockScales,
+  firstRow: number,
   columns: number,
-  blockRows: number,
-  blockColumns: number,
-): Float32Array<ArrayBuffer> {
+): void {
   const scaleColumns = Math.ceil(columns / blockColumns);
-  const values = new Float32Array(rows * columns);
+  const rows = codes.length / columns;
   for (let row = 0; row < rows; row++) {
-    const scaleRow = Math.floor(row / blockRows) * scaleColumns;
+    const scaleRow = Math.floor((firstRow + row) / blockRows) * scaleColumns;
     for (let block = 0; block < scaleColumns; block++) {
       const scale = scales[scaleRow + block];
       const end = row * columns + Math.min((block + 1) * blockColumns, columns);
-      for (let i = row * columns + block * blockColumns; i < end; i++)
-        values[i] = e4m3Values[codes[i]] * scale;
+      for (let i = row * columns + block * blockColumns; i < end; i++) out[i] = e4m3Values[codes[i]] * scale;
     }
   }
-  return values;
 }

@@ -64,7 +64,12 @@ it("reads a tensor's bytes from where they lie", async () => {
     ),
   );
   const file = await SafetensorsFile.open(path);
-  expect([...(await file.bytes(file.tensors.get("b")!))]).toEqual([24, 25, 26, 27, 28, 29, 30, 31, 32, 33]);
+  const bytes = new Uint8Array(4);
+  await file.read(file.tensors.get("b")!, bytes);
+  expect([...bytes]).toEqual([24, 25, 26, 27]);
+  await file.read(file.tensors.get("b")!, bytes, 6);
+  expect([...bytes]).toEqual([30, 31, 32, 33]);
+  await expect(file.read(file.tensors.get("b")!, bytes, 7)).rejects.toThrow("another tensor");
   await file.close();
 });
 

@@ -6,6 +6,7 @@
  * really holds before any memory is taken for data, so a lying file costs at most its own header.
  * What the values mean (block scales, shapes a model expects) is left to weights.ts.
  */
+import { strict as assert } from "node:assert";
 import { type FileHandle, open } from "node:fs/promises";
 import { CheckpointError } from "./error.ts";
 
@@ -76,11 +77,10 @@ export class SafetensorsFile {
     }
   }
 
-  /** The raw bytes of one tensor, in a buffer of their own (so that it is aligned for any typed array). */
-  async bytes(entry: TensorEntry): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(entry.end - entry.begin);
-    await readFully(this.#file, this.path, bytes, entry.begin);
-    return bytes;
+  /** The bytes of one tensor from its byte `from` on, as many as `into` holds. */
+  async read(entry: TensorEntry, into: Uint8Array, from = 0): Promise<void> {
+    assert(from + into.length <= entry.end - entry.begin, "bytes of another tensor");
+    await readFully(this.#file, this.path, into, entry.begin + from);
   }
 
   async close(): Promise<void> {

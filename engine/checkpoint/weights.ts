@@ -1,26 +1,31 @@
 /**
  * All the tensors of a checkpoint folder by name, whether it is one `model.safetensors` or shards with an index.
- * Hands out f32 arrays of the shape that the caller expects; each is read from disk when asked for, so that a
- * model is never held twice.
+ * Values are handed out as f32 a band of rows at a time, in buffers that the next band overwrites: who wants to keep
+ * them packs them, so a model is never held twice.
  */
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { f32FromBf16, f32FromBytes, f32FromScaledE4m3 } from "./dequantise.ts";
+import { type BlockScales, f32FromBf16, f32FromBytes, f32FromScaledE4m3 } from "./dequantise.ts";
 import { CheckpointError } from "./error.ts";
-import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
+import { type Dtype, SafetensorsFile, type TensorEntry } from "./safetensors.ts";
+import type { WeightSource } from "./source.ts";
 
 const maxIndexBytes = 64 * 1024 * 1024;
 const maxShards = 10_000;
+/** What is read at once. */
+const bandBytes = 1024 * 1024;
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+const weightBytes: Partial<Record<Dtype, number>> = { F8_E4M3: 1, BF16: 2, F32: 4 };
 
 interface Located {
   readonly file: SafetensorsFile;
   readonly entry: TensorEntry;
 }
 
-export class Weights {
+export class Weights implements WeightSource {
   readonly #tensors: ReadonlyMap<string, Located>;
   readonly #files: readonly SafetensorsFile[];
   readonly #blockShape: readonly [number, number];
@@ -28,6 +33,9 @@ export class Weights {
   readonly totalBytes: number;
   readBytes = 0;
   onRead: () => void = () => {};
+  /** What was read, and its values: reused from band to band. */
+  #stored = new Uint8Array(0);
+  #values = new Float32Array(0);
 
   private constructor(
     files: readonly SafetensorsFile[],
@@ -54,28 +62,77 @@ export class Weights {
     }
   }
 
-  has(name: string): boolean {
-    return this.#tensors.has(name);
-  }
-
-  /** The tensor as f32, row-major. Errors: CheckpointError where it is absent, of another shape or dtype. */
-  async read(name: string, shape: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
+  /** Errors: CheckpointError where the tensor is absent, or of a shape or dtype that cannot be read as asked. */
+  expect(name: string, shape: readonly number[]): void {
     const { file, entry } = this.#locate(name, shape);
-    if (entry.dtype === "F8_E4M3") return this.#readScaled(file, entry);
-    const bytes = await this.#bytes(file, entry);
-    if (entry.dtype === "F32") return f32FromBytes(bytes);
-    if (entry.dtype === "BF16") return f32FromBf16(bytes);
-    throw new CheckpointError("unsupported", file.path, `tensor "${name}" has dtype ${entry.dtype}`);
+    if (!weightBytes[entry.dtype]) {
+      throw new CheckpointError("unsupported", file.path, `tensor "${name}" has dtype ${entry.dtype}`);
+    }
+    if (entry.dtype === "F8_E4M3") this.#scalesOf(file, entry);
   }
 
-  async #readScaled(file: SafetensorsFile, entry: TensorEntry): Promise<Float32Array<ArrayBuffer>> {
+  async vector(name: string, length: number): Promise<Float32Array> {
+    const values = new Float32Array(length);
+    await this.#bands(name, [length], length, 1, length, (_, band) => values.set(band));
+    return values;
+  }
+
+  async rows(
+    name: string,
+    shape: readonly [rows: number, columns: number],
+    each: (firstRow: number, values: Float32Array) => void,
+    rowsPerBand?: number,
+  ): Promise<void> {
+    const [rows, columns] = shape;
+    // A multiple of 32 rows, as Ops.pack wants them.
+    const fitting = 32 * Math.max(1, Math.floor(bandBytes / columns / 4 / 32));
+    await this.#bands(name, shape, rows, columns, rowsPerBand ?? fitting, each);
+  }
+
+  async #bands(
+    name: string,
+    shape: readonly number[],
+    rows: number,
+    columns: number,
+    rowsPerBand: number,
+    each: (firstRow: number, values: Float32Array) => void,
+  ): Promise<void> {
+    this.expect(name, shape);
+    const { file, entry } = this.#locate(name, shape);
+    const valueBytes = weightBytes[entry.dtype]!;
+    const scales = entry.dtype === "F8_E4M3" ? await this.#readScales(file, entry) : undefined;
+    for (let row = 0; row < rows; row += rowsPerBand) {
+      const count = Math.min(rowsPerBand, rows - row) * columns;
+      if (this.#stored.length < count * valueBytes) this.#stored = new Uint8Array(count * valueBytes);
+      const stored = this.#stored.subarray(0, count * valueBytes);
+      await file.read(entry, stored, row * columns * valueBytes);
+      this.#count(stored.length);
+      each(row, this.#decode(stored, count, scales, row, columns));
+    }
+  }
+
+  /** valueBytes tells the dtype: 4 is F32, and of the others only fp8 has scales. */
+  #decode(
+    stored: Uint8Array<ArrayBuffer>,
+    count: number,
+    scales: BlockScales | undefined,
+    firstRow: number,
+    columns: number,
+  ): Float32Array {
+    if (stored.length === 4 * count) return f32FromBytes(stored);
+    if (this.#values.length < count) this.#values = new Float32Array(count);
+    const values = this.#values.subarray(0, count);
+    if (scales) f32FromScaledE4m3(values, stored, scales, firstRow, columns);
+    else f32FromBf16(values, stored);
+    return values;
+  }
+
+  #scalesOf(file: SafetensorsFile, entry: TensorEntry): Located {
     if (entry.shape.length !== 2) {
       throw new CheckpointError("unsupported", file.path, `fp8 tensor "${entry.name}" is not a matrix`);
     }
-    const [rows, columns] = entry.shape as [number, number];
-    const [blockRows, blockColumns] = this.#blockShape;
-    const scaleShape = [Math.ceil(rows / blockRows), Math.ceil(columns / blockColumns)];
-    const scales = this.#locate(`${entry.name}_scale_inv`, scaleShape);
+    const shape = entry.shape.map((dimension, i) => Math.ceil(dimension / this.#blockShape[i]));
+    const scales = this.#locate(`${entry.name}_scale_inv`, shape);
     if (scales.entry.dtype !== "F32") {
       throw new CheckpointError(
         "unsupported",
@@ -83,9 +140,16 @@ export class Weights {
         `tensor "${scales.entry.name}" has dtype ${scales.entry.dtype}, block scales are read in F32`,
       );
     }
-    const scaleValues = f32FromBytes(await this.#bytes(scales.file, scales.entry));
-    const codes = await this.#bytes(file, entry);
-    return f32FromScaledE4m3(codes, scaleValues, rows, columns, blockRows, blockColumns);
+    return scales;
+  }
+
+  async #readScales(file: SafetensorsFile, entry: TensorEntry): Promise<BlockScales> {
+    const scales = this.#scalesOf(file, entry);
+    const bytes = new Uint8Array(scales.entry.end - scales.entry.begin);
+    await scales.file.read(scales.entry, bytes);
+    this.#count(bytes.length);
+    const [blockRows, blockColumns] = this.#blockShape;
+    return { values: f32FromBytes(bytes), blockRows, blockColumns };
   }
 
   async close(): Promise<void> {
@@ -106,11 +170,9 @@ export class Weights {
     return located;
   }
 
-  async #bytes(file: SafetensorsFile, entry: TensorEntry): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await file.bytes(entry);
-    this.readBytes += bytes.byteLength;
+  #count(bytes: number): void {
+    this.readBytes += bytes;
     this.onRead();
-    return bytes;
   }
 }
 

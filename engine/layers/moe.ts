@@ -1,75 +1,61 @@
 /**
  * DeepSeekMoE (DeepSeek-V3 report, arXiv 2412.19437, eq. 12): the shared experts' output plus the weighted outputs
- * of the experts that the router chose. Tokens are grouped by expert, so that in prefill an expert's weights are
- * read once for all the tokens that came to it.
+ * of the experts that the router chose. All tokens of a step are grouped by expert, whichever sequence they are of,
+ * so that an expert's weights are read once a step.
  */
-import { addScaled } from "./linear.ts";
+import type { Ops, Routing, SwigluMatrices } from "./ops.ts";
 import { type RouterShape, type RouterWeights, route } from "./router.ts";
 import type { Scratch } from "./scratch.ts";
-import { type SwigluWeights, swiglu } from "./swiglu.ts";
-
-export interface MoeShape extends RouterShape {
-  readonly moeIntermediateSize: number;
-  readonly sharedExperts: number;
-}
 
 export interface MoeWeights {
   readonly router: RouterWeights;
-  readonly experts: readonly SwigluWeights[];
+  readonly experts: readonly SwigluMatrices[];
   /** All shared experts as one SwiGLU of sharedExperts * moeIntermediateSize. */
-  readonly shared: SwigluWeights | undefined;
+  readonly shared: SwigluMatrices | undefined;
 }
 
-/** x and out: [tokens, hidden]; out is written. */
+/** x and out: [tokens, hidden]; out is written. Returns where the tokens went. */
 export function moe(
   out: Float32Array,
   x: Float32Array,
   weights: MoeWeights,
   tokens: number,
-  shape: MoeShape,
+  shape: RouterShape,
+  ops: Ops,
   scratch: Scratch,
-): void {
-  const { hiddenSize, moeIntermediateSize, expertsPerToken } = shape;
-  const experts = new Int32Array(tokens * expertsPerToken); // [tokens, expertsPerToken]
-  const gates = scratch.take("moe.gates", tokens * expertsPerToken); // [tokens, expertsPerToken]
-  route(experts, gates, x, weights.router, tokens, shape, scratch);
-
-  if (weights.shared) {
-    swiglu(out, x, weights.shared, tokens, hiddenSize, shape.sharedExperts * moeIntermediateSize, scratch);
-  } else {
-    out.fill(0, 0, tokens * hiddenSize);
-  }
-
-  const gathered = scratch.take("moe.gathered", tokens * hiddenSize);
-  const results = scratch.take("moe.results", tokens * hiddenSize);
-  for (const [expert, slots] of slotsByExpert(experts)) {
-    for (let i = 0; i < slots.length; i++) {
-      const from = Math.floor(slots[i] / expertsPerToken) * hiddenSize;
-      gathered.set(x.subarray(from, from + hiddenSize), i * hiddenSize);
-    }
-    swiglu(
-      results,
-      gathered,
-      weights.experts[expert],
-      slots.length,
-      hiddenSize,
-      moeIntermediateSize,
-      scratch,
-    );
-    for (let i = 0; i < slots.length; i++) {
-      const to = Math.floor(slots[i] / expertsPerToken) * hiddenSize;
-      addScaled(out, to, gates[slots[i]], results, i * hiddenSize, hiddenSize);
-    }
-  }
+): Routing {
+  const chosen = route(x, weights.router, tokens, shape, ops, scratch);
+  const routing = byExpert(chosen.experts, chosen.weights, shape);
+  if (weights.shared) ops.swiglu(out, x, weights.shared, tokens);
+  else out.fill(0, 0, tokens * weights.experts[0].down.rows);
+  ops.experts(out, x, weights.experts, routing);
+  return routing;
 }
 
-/** The slots (token * expertsPerToken + k) that chose each expert, by rising expert: a fixed order of summation. */
-function slotsByExpert(experts: Int32Array): [number, number[]][] {
-  const slots = new Map<number, number[]>();
-  for (let slot = 0; slot < experts.length; slot++) {
-    const list = slots.get(experts[slot]);
-    if (list) list.push(slot);
-    else slots.set(experts[slot], [slot]);
+/** experts, weights: [tokens, expertsPerToken]. A counting sort: by rising expert, then by rising token. */
+function byExpert(experts: Int32Array, weights: Float32Array, shape: RouterShape): Routing {
+  const starts = new Int32Array(shape.routedExperts + 1);
+  for (const expert of experts) starts[expert + 1]++;
+  const used: number[] = [];
+  const firstSlot: number[] = [];
+  for (let expert = 0; expert < shape.routedExperts; expert++) {
+    if (starts[expert + 1] > 0) {
+      used.push(expert);
+      firstSlot.push(starts[expert]);
+    }
+    starts[expert + 1] += starts[expert];
   }
-  return [...slots].sort(([a], [b]) => a - b);
+  firstSlot.push(experts.length);
+  const routing = {
+    experts: used,
+    firstSlot: Int32Array.from(firstSlot),
+    tokens: new Int32Array(experts.length),
+    weights: new Float32Array(experts.length),
+  };
+  for (let i = 0; i < experts.length; i++) {
+    const slot = starts[experts[i]]++;
+    routing.tokens[slot] = Math.floor(i / shape.expertsPerToken);
+    routing.weights[slot] = weights[i];
+  }
+  return routing;
 }

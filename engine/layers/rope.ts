@@ -1,7 +1,7 @@
 /**
  * Rotary position embedding (Su et al. 2021, arXiv 2104.09864, eq. 34) on the decoupled part of queries and keys,
  * with YaRN (Peng et al. 2023, arXiv 2309.00071, section 3.2 and eq. 22) where the configuration has it.
- * Pairs are rotated in place: the dot product of a query and a key does not depend on the order of the pairs.
+ * Pairs stay where they are: the dot product of a query and a key does not depend on the order of the pairs.
  */
 import type { DeepseekV3Config, YarnConfig } from "../checkpoint/config.ts";
 
@@ -36,18 +36,26 @@ export class Rope {
     }
   }
 
-  /** Rotates the `dim` values of x from `from` by the angles of row `token` of the tables. */
-  rotate(x: Float32Array, from: number, cos: Float32Array, sin: Float32Array, token: number): void {
+  /** Rotates the `dim` values of x from xFrom into out from outFrom, by the angles of row `token` of the tables. */
+  rotate(
+    out: Float32Array,
+    outFrom: number,
+    x: Float32Array,
+    xFrom: number,
+    cos: Float32Array,
+    sin: Float32Array,
+    token: number,
+  ): void {
     const pairs = this.#dim / 2;
     const table = token * pairs;
     const step = this.#interleaved ? 2 : 1;
     const partner = this.#interleaved ? 1 : pairs;
     for (let pair = 0; pair < pairs; pair++) {
-      const at = from + pair * step;
-      const a = x[at];
-      const b = x[at + partner];
-      x[at] = a * cos[table + pair] - b * sin[table + pair];
-      x[at + partner] = b * cos[table + pair] + a * sin[table + pair];
+      const at = pair * step;
+      const a = x[xFrom + at];
+      const b = x[xFrom + at + partner];
+      out[outFrom + at] = a * cos[table + pair] - b * sin[table + pair];
+      out[outFrom + at + partner] = b * cos[table + pair] + a * sin[table + pair];
     }
   }
 }

@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
+import { PlainOps } from "./plain.ts";
 import { type RouterShape, route } from "./router.ts";
 import { Scratch } from "./scratch.ts";
 
 const shape: RouterShape = {
-  hiddenSize: 1,
   routedExperts: 6,
   expertsPerToken: 2,
   groups: 3,
@@ -14,10 +14,18 @@ const shape: RouterShape = {
 
 /** Routes one token whose logits are exactly these. */
 function chosen(logits: number[], bias: number[], changes: Partial<RouterShape> = {}) {
-  const experts = new Int32Array(2);
-  const weights = new Float32Array(2);
-  const router = { gate: Float32Array.from(logits), correctionBias: Float32Array.from(bias) };
-  route(experts, weights, Float32Array.of(1), router, 1, { ...shape, ...changes }, new Scratch());
+  const ops = new PlainOps();
+  const gate = ops.matrix(logits.length, 1);
+  ops.pack(gate, 0, Float32Array.from(logits));
+  const router = { gate, correctionBias: Float32Array.from(bias) };
+  const { experts, weights } = route(
+    Float32Array.of(1),
+    router,
+    1,
+    { ...shape, ...changes },
+    ops,
+    new Scratch(ops, 1),
+  );
   return { experts: [...experts], weights: [...weights] };
 }
 

@@ -3,11 +3,10 @@
  * correction bias takes part in the choice only, never in the weight; the choice is limited to the best groups,
  * a group counting as the sum of its two best (section 2.1.2, node-limited routing).
  */
-import { linear } from "./linear.ts";
+import type { Matrix, Ops } from "./ops.ts";
 import type { Scratch } from "./scratch.ts";
 
 export interface RouterShape {
-  readonly hiddenSize: number;
   readonly routedExperts: number;
   readonly expertsPerToken: number;
   readonly groups: number;
@@ -17,27 +16,32 @@ export interface RouterShape {
 }
 
 export interface RouterWeights {
-  readonly gate: Float32Array; // [experts, hidden]
+  /** Exact, whatever the other matrices are: a small error would change the choice. */
+  readonly gate: Matrix; // [experts, hidden]
   readonly correctionBias: Float32Array; // [experts]
 }
 
-/**
- * x: [tokens, hidden]. Writes, for each token, `expertsPerToken` experts and their weights.
- * experts, weights: [tokens, expertsPerToken].
- */
+/** For each token `expertsPerToken` experts, the best first, and what their outputs are multiplied with. */
+export interface Choice {
+  readonly experts: Int32Array; // [tokens, expertsPerToken]
+  readonly weights: Float32Array; // [tokens, expertsPerToken]
+}
+
+/** x: [tokens, hidden]. */
 export function route(
-  experts: Int32Array,
-  weights: Float32Array,
   x: Float32Array,
   router: RouterWeights,
   tokens: number,
   shape: RouterShape,
+  ops: Ops,
   scratch: Scratch,
-): void {
+): Choice {
   const count = shape.routedExperts;
-  const scores = scratch.take("router.scores", tokens * count); // [tokens, experts]
-  const choice = scratch.take("router.choice", count); // [experts]
-  linear(scores, x, router.gate, tokens, shape.hiddenSize, count);
+  const experts = new Int32Array(tokens * shape.expertsPerToken);
+  const weights = new Float32Array(tokens * shape.expertsPerToken);
+  const scores = scratch.take("router.scores", count); // [tokens, experts]
+  const choice = new Float32Array(count);
+  ops.matmul(scores, x, router.gate, tokens);
   for (let token = 0; token < tokens; token++) {
     const row = token * count;
     for (let expert = 0; expert < count; expert++) {
@@ -58,6 +62,7 @@ export function route(
     const scale = shape.routedScalingFactor / (shape.normaliseTopK ? sum + 1e-20 : 1);
     for (let k = 0; k < shape.expertsPerToken; k++) weights[to + k] *= scale;
   }
+  return { experts, weights };
 }
 
 /** Takes the experts of all but the best groups out of the choice. */

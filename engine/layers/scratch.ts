@@ -1,18 +1,27 @@
 /**
- * Buffers for what a layer computes on the way, by name and reused from step to step: a decode step would
- * otherwise allocate dozens of arrays. Only one step runs at a time, and every layer of a model shares them,
- * so a name is valid from its `take` until the next layer takes it.
+ * Tensors for what layers compute on the way, by name and reused from step to step and layer to layer: each has room
+ * for the most tokens a step may have, so it is taken once. A name is valid from its `take` until the next layer
+ * takes it.
  */
-export class Scratch {
-  readonly #buffers = new Map<string, Float32Array>();
+import type { Ops } from "./ops.ts";
 
-  /** At least `length` floats, with whatever the last user left in them. */
-  take(name: string, length: number): Float32Array {
-    let buffer = this.#buffers.get(name);
-    if (!buffer || buffer.length < length) {
-      buffer = new Float32Array(length);
-      this.#buffers.set(name, buffer);
+export class Scratch {
+  readonly #ops: Ops;
+  readonly #maxTokens: number;
+  readonly #tensors = new Map<string, Float32Array>();
+
+  constructor(ops: Ops, maxTokens: number) {
+    this.#ops = ops;
+    this.#maxTokens = maxTokens;
+  }
+
+  /** [tokens, width], with whatever the last user left in it. */
+  take(name: string, width: number): Float32Array {
+    let tensor = this.#tensors.get(name);
+    if (!tensor) {
+      tensor = this.#ops.tensor(this.#maxTokens * width);
+      this.#tensors.set(name, tensor);
     }
-    return buffer;
+    return tensor;
   }
 }

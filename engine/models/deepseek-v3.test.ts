@@ -1,169 +1,214 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import {
+  checkpoints,
+  fixtures,
+  golden,
+  indexOfLargest,
+  largestDifference,
+  type Opened,
+  openModel,
+} from "../../test/fixtures/engine/golden.ts";
 import { blockTokens } from "../cache/block-pool.ts";
 import { LatentCache, type SequenceCache } from "../cache/latent.ts";
 import { Prefix } from "../cache/prefix.ts";
-import { f32FromBytes } from "../checkpoint/dequantise.ts";
-import { SafetensorsFile } from "../checkpoint/safetensors.ts";
-import { DeepseekV3 } from "./deepseek-v3.ts";
+import type { Ops } from "../layers/ops.ts";
+import { PlainOps } from "../layers/plain.ts";
+import { Random } from "../sampling/random.ts";
 
 // Expected values were made with Hugging Face transformers by test/fixtures/engine/make.py.
-const fixtures = new URL("../../test/fixtures/engine/", import.meta.url).pathname;
 const tolerance = 1e-4;
 
-interface Golden {
-  readonly prompt: number[];
-  readonly greedy: number[];
-  readonly prefill: Float32Array; // [prompt, vocabulary]
-  readonly decode: Float32Array; // [greedy, vocabulary]
+/** Whatever computes in f32 on this machine. */
+const exact: readonly { variant: string; open: () => Promise<Ops> }[] = [
+  { variant: "javascript f32", open: async () => new PlainOps() },
+];
+/** Those, and what computes in int8: which has its own numbers, but the same promises. */
+const all = exact;
+
+function greedy(
+  { run }: Opened,
+  prompt: readonly number[],
+  sequence: SequenceCache,
+  count: number,
+): number[] {
+  const tokens = [indexOfLargest(run(prompt, sequence))];
+  while (tokens.length < count) tokens.push(indexOfLargest(run([tokens.at(-1)!], sequence)));
+  return tokens;
 }
 
-async function golden(name: string): Promise<Golden> {
-  const { prompt, greedy } = JSON.parse(readFileSync(join(fixtures, name, "tokens.json"), "utf8"));
-  const file = await SafetensorsFile.open(join(fixtures, name, "logits.safetensors"));
-  const read = async (tensor: string) => f32FromBytes(await file.bytes(file.tensors.get(tensor)!));
-  const result = { prompt, greedy, prefill: await read("prefill"), decode: await read("decode") };
-  await file.close();
-  return result;
-}
-
-function openCache(model: DeepseekV3): SequenceCache {
-  return new LatentCache(model.config, 64 * 1024 * 1024).open(256)!;
-}
-
-function largestDifference(actual: Float32Array, expected: Float32Array): number {
-  expect(actual.length).toBe(expected.length);
-  return actual.reduce((largest, value, i) => Math.max(largest, Math.abs(value - expected[i])), 0);
-}
-
-function indexOfLargest(values: Float32Array): number {
-  return values.indexOf(Math.max(...values));
-}
-
-describe.each(["grouped", "plain"])("the %s checkpoint", (name) => {
-  it("gives transformers' logits for a prompt", async () => {
-    const model = await DeepseekV3.load(join(fixtures, name));
+describe.each(exact)("$variant", ({ open }) => {
+  it.each(checkpoints)("gives transformers' logits and greedy tokens: %s", async (name) => {
+    const opened = await openModel(name, await open());
     const expected = await golden(name);
-    const logits = model.forward(expected.prompt, openCache(model), "all");
-    const difference = largestDifference(logits, expected.prefill);
-    console.log(`${name}: largest difference of a prefill logit ${difference.toExponential(1)}`);
-    expect(difference).toBeLessThan(tolerance);
-  });
-
-  it("gives transformers' logits for each token through the cache, and the same 64 greedy tokens", async () => {
-    const model = await DeepseekV3.load(join(fixtures, name));
-    const { vocabSize } = model.config;
-    const expected = await golden(name);
-    const cache = openCache(model);
-    const tokens = [indexOfLargest(model.forward(expected.prompt, cache, "last"))];
-    let difference = 0;
+    const { vocabSize } = opened.model.config;
+    const sequence = opened.cache.open(256)!;
+    const prefill = opened.run(expected.prompt, sequence, "all");
+    const difference = { prefill: largestDifference(prefill, expected.prefill), decode: 0 };
+    const tokens = [indexOfLargest(prefill.subarray(-vocabSize))];
     for (let i = 0; i < expected.greedy.length; i++) {
-      const logits = model.forward([tokens[i]], cache, "last");
+      const logits = opened.run([tokens[i]], sequence);
       const wanted = expected.decode.subarray(i * vocabSize, (i + 1) * vocabSize);
-      difference = Math.max(difference, largestDifference(logits, wanted));
+      difference.decode = Math.max(difference.decode, largestDifference(logits, wanted));
       tokens.push(indexOfLargest(logits));
     }
-    console.log(`${name}: largest difference of a decode logit ${difference.toExponential(1)}`);
-    expect(difference).toBeLessThan(tolerance);
+    const shown = `prefill ${difference.prefill.toExponential(1)}, decode ${difference.decode.toExponential(1)}`;
+    console.log(`${opened.model.ops.variant}, ${name}: largest difference of a logit: ${shown}`);
+    expect(difference.prefill).toBeLessThan(tolerance);
+    expect(difference.decode).toBeLessThan(tolerance);
     expect(tokens.slice(0, expected.greedy.length)).toEqual(expected.greedy);
-  });
-
-  it.each([1, 3, 16, 20])(
-    "gives the same logits whether the prompt comes whole or in chunks of %i",
-    async (chunk) => {
-      const model = await DeepseekV3.load(join(fixtures, name));
-      const { prompt, prefill } = await golden(name);
-      const { vocabSize } = model.config;
-      const cache = openCache(model);
-      for (let from = 0; from < prompt.length; from += chunk) {
-        const tokens = prompt.slice(from, from + chunk);
-        const logits = model.forward(tokens, cache, "all");
-        const wanted = prefill.subarray(from * vocabSize, (from + tokens.length) * vocabSize);
-        expect(largestDifference(logits, wanted)).toBeLessThan(tolerance);
-      }
-      expect(cache.length).toBe(prompt.length);
-    },
-  );
-
-  it("computes a sequence the same in cache blocks that another left behind", async () => {
-    const model = await DeepseekV3.load(join(fixtures, name));
-    const { prompt } = await golden(name);
-    const cache = new LatentCache(model.config, 64 * 1024 * 1024);
-    const first = cache.open(256)!;
-    const alone = model.forward(prompt, first, "last").slice();
-    model.forward(prompt.toReversed(), first, "last");
-    first.close();
-    const second = cache.open(256)!;
-    expect(model.forward(prompt, second, "last")).toEqual(alone);
+    opened.model.ops.close();
   });
 });
 
-describe.each(["grouped", "plain"])("the %s checkpoint after a prefix hit", (name) => {
-  it.each([0, 1, blockTokens - 1, blockTokens])(
-    "gives the same greedy tokens, with %i tokens of the answer in the next prompt",
-    async (answered) => {
-      const model = await DeepseekV3.load(join(fixtures, name));
-      const { prompt, greedy } = await golden(name);
-      const cache = new LatentCache(model.config, 64 * 1024 * 1024);
-      const run = (tokens: number[], count: number) => {
-        const sequence = cache.open(256, new Prefix("salt", tokens))!;
-        const rest = tokens.slice(sequence.foundTokens);
-        const sampled = [indexOfLargest(model.forward(rest, sequence, "last"))];
-        while (sampled.length < count)
-          sampled.push(indexOfLargest(model.forward([sampled.at(-1)!], sequence, "last")));
-        sequence.close();
-        return { found: sequence.foundTokens, sampled };
-      };
-      expect(run(prompt, 32)).toEqual({ found: 0, sampled: greedy.slice(0, 32) });
-      const next = [...prompt, ...greedy.slice(0, answered)];
-      expect(run(next, 32)).toEqual({
-        found: blockTokens * Math.floor((next.length - 1) / blockTokens),
-        sampled: greedy.slice(answered, answered + 32),
-      });
-    },
-  );
+describe.each(all)("$variant, to the bit", ({ open }) => {
+  it.each(checkpoints)("gives a token the same logits in any chunks: %s", async (name) => {
+    const opened = await openModel(name, await open());
+    const { prompt } = await golden(name);
+    const { vocabSize } = opened.model.config;
+    const whole = opened.run(prompt, opened.cache.open(256)!, "all").slice();
+    for (const chunk of [1, 3, 16, 20]) {
+      const sequence = opened.cache.open(256)!;
+      for (let from = 0; from < prompt.length; from += chunk) {
+        const tokens = prompt.slice(from, from + chunk);
+        const wanted = whole.subarray(from * vocabSize, (from + tokens.length) * vocabSize);
+        expect(opened.run(tokens, sequence, "all")).toEqual(wanted);
+      }
+      expect(sequence.length).toBe(prompt.length);
+    }
+    opened.model.ops.close();
+  });
+
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  it.each(checkpoints)(`gives a token the same logits in any company: %s (seed ${seed})`, async (name) => {
+    const { model, cache, run } = await openModel(name, await open());
+    const random = new Random(seed);
+    const below = (limit: number) => Math.floor(random.next() * limit);
+    const sequences = Array.from({ length: 8 }, () => {
+      const tokens = Array.from({ length: 20 + below(60) }, () => below(model.config.vocabSize));
+      return { tokens, alone: run(tokens, cache.open(256)!, "all").slice(), together: cache.open(256)! };
+    });
+    // Some decode while others are prefilled: each brings from 1 to all of its tokens.
+    for (;;) {
+      const parts = sequences
+        .filter(({ tokens, together }) => together.length < tokens.length && below(4) > 0)
+        .map(({ tokens, together }) => {
+          const from = together.length;
+          const count = below(2) ? 1 : 1 + below(Math.min(30, tokens.length - from));
+          return { tokens: tokens.slice(from, from + count), cache: together, wanted: "all" as const };
+        });
+      const from = parts.map((part) => part.cache.length);
+      for (const [i, logits] of (parts.length > 0 ? model.forward(parts, cache) : []).entries()) {
+        const { alone } = sequences.find(({ together }) => together === parts[i].cache)!;
+        const at = from[i] * model.config.vocabSize;
+        expect(logits).toEqual(alone.subarray(at, at + logits.length));
+      }
+      if (sequences.every(({ tokens, together }) => together.length === tokens.length)) break;
+    }
+    model.ops.close();
+  });
+
+  it.each(checkpoints)("gives the same after a prefix hit, of prompt and answer: %s", async (name) => {
+    const opened = await openModel(name, await open());
+    const { prompt } = await golden(name);
+    const answer = greedy(opened, prompt, opened.cache.open(256, new Prefix("salt", prompt))!, 64);
+    for (const answered of [0, 1, blockTokens - 1, blockTokens, 40]) {
+      const next = [...prompt, ...answer.slice(0, answered)];
+      const hit = opened.cache.open(256, new Prefix("salt", next))!;
+      expect(hit.foundTokens).toBe(blockTokens * Math.floor((next.length - 1) / blockTokens));
+      const logits = opened.run(next.slice(hit.foundTokens), hit).slice();
+      expect(opened.run(next, opened.cache.open(256)!)).toEqual(logits);
+      hit.close();
+    }
+    opened.model.ops.close();
+  });
+
+  it("computes a sequence the same in cache blocks that another left behind", async () => {
+    const { model, cache, run } = await openModel("grouped", await open());
+    const { prompt } = await golden("grouped");
+    const first = cache.open(256)!;
+    const alone = run(prompt, first).slice();
+    run(prompt.toReversed(), first);
+    first.close();
+    expect(run(prompt, cache.open(256)!)).toEqual(alone);
+    model.ops.close();
+  });
+});
+
+describe("a step", () => {
+  it("says how many bytes of weights it had to read, each expert once", async () => {
+    const { model, cache } = await openModel("even", new PlainOps());
+    const { weights, config } = model;
+    const parts = (count: number) =>
+      Array.from({ length: count }, () => ({ tokens: [7], cache: cache.open(16)!, wanted: "last" as const }));
+    model.forward(parts(1), cache);
+    const one = model.lastStep;
+    // Of 3 layers one has experts, of which a token goes to 2.
+    const rest = weights.bytesOfEveryStep + weights.head.bytes;
+    expect(one).toEqual({
+      tokens: 1,
+      weightBytes: rest + 2 * weights.bytesPerExpert + config.hiddenSize * 4,
+    });
+    // The same token in the same place goes to the same experts.
+    model.forward(parts(8), cache);
+    expect(model.lastStep.weightBytes).toBe(one.weightBytes + 7 * config.hiddenSize * 4);
+    const others = weights.bytes - weights.embedding.bytes - weights.head.bytes - 8 * weights.bytesPerExpert;
+    expect(weights.bytesOfEveryStep).toBe(others);
+  });
+
+  it("of many tokens without logits reads all but the head", async () => {
+    const { model, cache } = await openModel("even", new PlainOps());
+    const tokens = Array.from({ length: 100 }, (_, i) => i);
+    model.forward([{ tokens, cache: cache.open(100)!, wanted: "none" }], cache);
+    const { weights, config } = model;
+    const rest = weights.bytesOfEveryStep + 100 * config.hiddenSize * 4;
+    const experts = (model.lastStep.weightBytes - rest) / weights.bytesPerExpert;
+    // 100 tokens go to most of the 8.
+    expect([5, 6, 7, 8]).toContain(experts);
+  });
 });
 
 describe("the cache", () => {
   it("holds kv_lora_rank + qk_rope_head_dim values a token a layer, and no more", async () => {
-    const model = await DeepseekV3.load(join(fixtures, "grouped"));
+    const ops = new PlainOps();
+    const { model, run } = await openModel("grouped", ops);
     const { config } = model;
-    const cache = new LatentCache(config, 64 * 1024 * 1024);
-    const sequence = cache.open(256)!;
-    model.forward(
-      Array.from({ length: 4 * blockTokens }, (_, i) => i),
-      sequence,
-      "none",
-    );
-    const values = 4 * blockTokens * config.layers * (config.kvLoraRank + config.qkRopeDim);
-    expect(cache.allocatedBytes).toBe(values * Float32Array.BYTES_PER_ELEMENT);
-    expect(sequence.blocks.reduce((sum, block) => sum + block.byteLength, 0)).toBe(cache.allocatedBytes);
+    const before = ops.allocatedBytes;
+    const tokens = 64 * blockTokens;
+    const bytes = tokens * config.layers * (config.kvLoraRank + config.qkRopeDim) * 4;
+    const cache = new LatentCache(config, bytes, ops);
+    expect(ops.allocatedBytes - before).toBe(bytes);
+    expect(cache.maxTokens).toBe(tokens);
+    const numbers = Array.from({ length: 4 * blockTokens }, (_, i) => i);
+    model.forward([{ tokens: numbers, cache: cache.open(256)!, wanted: "none" }], cache);
+    expect(cache.allocatedBytes).toBe((4 * bytes) / 64);
+    // What attention reads is there and nowhere else.
+    run(numbers, cache.open(256)!, "none");
   });
 
   it("is 98.2 % smaller than plain multi-head attention's at DeepSeek-V3's shape", () => {
     const [heads, headDim] = [128, 128];
-    const cache = new LatentCache({ layers: 61, kvLoraRank: 512, qkRopeDim: 64 }, 0);
-    const plainBytes = 61 * heads * headDim * 2 * Float32Array.BYTES_PER_ELEMENT;
-    expect((100 * (1 - cache.bytesPerToken / plainBytes)).toFixed(1)).toBe("98.2");
+    const shape = { layers: 61, kvLoraRank: 512, qkRopeDim: 64 };
+    const { bytesPerToken } = new LatentCache(shape, 0, new PlainOps());
+    const plainBytes = shape.layers * heads * headDim * 2 * Float32Array.BYTES_PER_ELEMENT;
+    const saved = (100 * (1 - bytesPerToken / plainBytes)).toFixed(1);
+    const values = `${bytesPerToken / 4} values a token, plain attention ${plainBytes / 4}`;
+    console.log(`DeepSeek-V3's cache: ${values}: ${saved} % less`);
+    expect(saved).toBe("98.2");
   });
 });
 
-describe("the model in engine/model", () => {
+describe.each(exact)("the model in engine/model, $variant", ({ open }) => {
   it("answers three questions with transformers' greedy tokens", async () => {
-    const model = await DeepseekV3.load(new URL("../model", import.meta.url).pathname);
+    const opened = await openModel(new URL("../model", import.meta.url).pathname, await open(), 64);
     const answers: { prompt: number[]; answer: number[] }[] = JSON.parse(
       readFileSync(join(fixtures, "probe.json"), "utf8"),
     );
     expect(answers).toHaveLength(3);
     for (const { prompt, answer } of answers) {
-      const cache = openCache(model);
-      const tokens = [indexOfLargest(model.forward(prompt, cache, "last"))];
-      while (tokens.length < answer.length) {
-        tokens.push(indexOfLargest(model.forward([tokens.at(-1)!], cache, "last")));
-      }
-      expect(tokens).toEqual(answer);
-      cache.close();
+      expect(greedy(opened, prompt, opened.cache.open(256)!, answer.length)).toEqual(answer);
     }
+    opened.model.ops.close();
   });
 });

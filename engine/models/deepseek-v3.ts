@@ -3,203 +3,138 @@
  * of experts), a last norm and the vocabulary's projection. Multi-token prediction layers are not read.
  */
 import { strict as assert } from "node:assert";
-import type { SequenceCache } from "../cache/latent.ts";
-import { type DeepseekV3Config, readConfig } from "../checkpoint/config.ts";
-import { CheckpointError } from "../checkpoint/error.ts";
-import { Weights } from "../checkpoint/weights.ts";
-import { linear } from "../layers/linear.ts";
-import { type MlaWeights, mla } from "../layers/mla.ts";
-import { type MoeWeights, moe } from "../layers/moe.ts";
-import { rmsNorm } from "../layers/rms-norm.ts";
+import type { LatentCache } from "../cache/latent.ts";
+import type { DeepseekV3Config } from "../checkpoint/config.ts";
+import { type MlaStep, mla } from "../layers/mla.ts";
+import { moe } from "../layers/moe.ts";
+import type { Batch, Ops } from "../layers/ops.ts";
 import { Rope } from "../layers/rope.ts";
 import { Scratch } from "../layers/scratch.ts";
-import { type SwigluWeights, swiglu } from "../layers/swiglu.ts";
+import type { DeepseekV3Weights } from "./deepseek-v3-weights.ts";
+import { batchOf, type Part, type StepReport, wantedRows } from "./step.ts";
 
-interface LayerWeights {
-  readonly attentionNorm: Float32Array; // [hidden]
-  readonly attention: MlaWeights;
-  readonly feedForwardNorm: Float32Array; // [hidden]
-  readonly feedForward: { readonly dense: SwigluWeights } | { readonly moe: MoeWeights };
-}
-
-interface ModelWeights {
-  readonly embedding: Float32Array; // [vocabulary, hidden]
-  readonly layers: readonly LayerWeights[];
-  readonly norm: Float32Array; // [hidden]
-  readonly head: Float32Array; // [vocabulary, hidden]
+export interface StepLimits {
+  /** Tokens of a step, all sequences together. */
+  readonly maxTokens: number;
+  /** Tokens of a step whose logits are wanted. */
+  readonly maxLogits: number;
 }
 
 export class DeepseekV3 {
   readonly config: DeepseekV3Config;
-  readonly #weights: ModelWeights;
+  readonly ops: Ops;
+  readonly weights: DeepseekV3Weights;
+  readonly limits: StepLimits;
+  lastStep: StepReport = { tokens: 0, weightBytes: 0 };
   readonly #rope: Rope;
-  readonly #scratch = new Scratch();
+  readonly #scratch: Scratch;
+  readonly #cos: Float32Array; // [tokens, rope / 2]
+  readonly #sin: Float32Array; // [tokens, rope / 2]
+  readonly #chosen: Float32Array; // [logits, hidden]
+  readonly #logits: Float32Array; // [logits, vocabulary]
 
-  constructor(config: DeepseekV3Config, weights: ModelWeights) {
+  /** Errors: RangeError where the operations' memory does not suffice. */
+  constructor(config: DeepseekV3Config, weights: DeepseekV3Weights, ops: Ops, limits: StepLimits) {
     this.config = config;
-    this.#weights = weights;
+    this.ops = ops;
+    this.weights = weights;
+    this.limits = limits;
     this.#rope = new Rope(config);
+    this.#scratch = new Scratch(ops, limits.maxTokens);
+    this.#cos = new Float32Array((limits.maxTokens * config.qkRopeDim) / 2);
+    this.#sin = new Float32Array((limits.maxTokens * config.qkRopeDim) / 2);
+    this.#chosen = ops.tensor(limits.maxLogits * config.hiddenSize);
+    this.#logits = ops.tensor(limits.maxLogits * config.vocabSize);
   }
 
-  /** Reads a checkpoint folder. `progress` is told bytes read and bytes in all. Errors: CheckpointError. */
-  static async load(
-    folder: string,
-    progress: (read: number, total: number) => void = () => {},
-  ): Promise<DeepseekV3> {
-    const config = await readConfig(folder);
-    const weights = await Weights.open(folder, config.blockShape);
-    try {
-      weights.onRead = () => progress(weights.readBytes, weights.totalBytes);
-      return new DeepseekV3(config, await readModel(weights, config, folder));
-    } finally {
-      await weights.close();
-    }
+  /** From which position on attending to what comes before costs as much as the rest of a token. */
+  get attentionDoublesCostAt(): number {
+    const { config, weights } = this;
+    const attention = config.layers * config.heads * (2 * config.kvLoraRank + config.qkRopeDim);
+    return Math.max(1, Math.round(weights.activeWeights / attention));
   }
 
   /**
-   * Computes the tokens that follow those in the cache, and puts them into it. Returns logits of the last token
-   * [vocabulary], or of all [tokens, vocabulary], or an empty array where nobody asks (a chunk of a prefill that
-   * is not the last). The array is the model's own and holds until the next call.
+   * Computes each part's tokens, all in one pass, and puts them into their caches, which are of `cache`. Returns each
+   * part's logits: [vocabulary] of its last token, [tokens, vocabulary] of all, or an empty array. They are the
+   * model's own and hold until the next call.
    */
-  forward(tokens: readonly number[], cache: SequenceCache, wanted: "last" | "all" | "none"): Float32Array {
-    const { config } = this;
-    const { hiddenSize: hidden } = config;
-    const scratch = this.#scratch;
-    const count = tokens.length;
-    assert(count > 0 && cache.length + count <= config.maxPositions, "tokens beyond the model's context");
-    cache.grow(count);
+  forward(parts: readonly Part[], cache: LatentCache): Float32Array[] {
+    const { config, ops, weights } = this;
+    const { hiddenSize: hidden, rmsNormEpsilon: epsilon } = config;
+    for (const part of parts) this.#check(part);
+    const batch = batchOf(parts, cache);
+    const { tokens } = batch;
+    assert(tokens <= this.limits.maxTokens, "a step of more tokens than were planned");
 
-    const residual = scratch.take("model.residual", count * hidden); // [tokens, hidden]
-    const normed = scratch.take("model.normed", count * hidden); // [tokens, hidden]
-    const output = scratch.take("model.output", count * hidden); // [tokens, hidden]
-    const cos = scratch.take("model.cos", (count * config.qkRopeDim) / 2); // [tokens, rope / 2]
-    const sin = scratch.take("model.sin", (count * config.qkRopeDim) / 2); // [tokens, rope / 2]
-    this.#rope.tables(cos, sin, cache.length, count);
-    this.#embed(residual, tokens);
+    const residual = this.#scratch.take("model.residual", hidden); // [tokens, hidden]
+    const normed = this.#scratch.take("model.normed", hidden); // [tokens, hidden]
+    const output = this.#scratch.take("model.output", hidden); // [tokens, hidden]
+    const step = this.#begin(batch);
+    ops.gather(residual, weights.embedding, Int32Array.from(parts.flatMap((part) => part.tokens)));
+    let expertBytes = 0;
 
-    for (let layer = 0; layer < config.layers; layer++) {
-      const weights = this.#weights.layers[layer];
-      rmsNorm(normed, residual, weights.attentionNorm, count, hidden, config.rmsNormEpsilon);
-      const step = { tokens: count, layer, cache, rope: this.#rope, cos, sin };
-      mla(output, normed, weights.attention, step, config, scratch);
-      addTo(residual, output, count * hidden);
+    for (const [i, layer] of weights.layers.entries()) {
+      ops.rmsNorm(normed, residual, layer.attentionNorm, tokens, epsilon);
+      mla(output, normed, layer.attention, step, i, config);
+      ops.add(residual, output, tokens * hidden);
 
-      rmsNorm(normed, residual, weights.feedForwardNorm, count, hidden, config.rmsNormEpsilon);
-      if ("dense" in weights.feedForward) {
-        swiglu(output, normed, weights.feedForward.dense, count, hidden, config.intermediateSize, scratch);
+      ops.rmsNorm(normed, residual, layer.feedForwardNorm, tokens, epsilon);
+      if ("dense" in layer.feedForward) {
+        ops.swiglu(output, normed, layer.feedForward.dense, tokens);
       } else {
-        moe(output, normed, weights.feedForward.moe, count, config, scratch);
+        const routing = moe(output, normed, layer.feedForward.moe, tokens, config, ops, this.#scratch);
+        expertBytes += routing.experts.length * weights.bytesPerExpert;
       }
-      addTo(residual, output, count * hidden);
+      ops.add(residual, output, tokens * hidden);
     }
-    cache.append(tokens);
-    return this.#logits(residual, count, wanted);
+
+    for (const part of parts) part.cache.append(part.tokens);
+    const rows = wantedRows(parts);
+    const embeddingBytes = tokens * (weights.embedding.bytes / weights.embedding.rows);
+    const headBytes = rows.length > 0 ? weights.head.bytes : 0;
+    this.lastStep = {
+      tokens,
+      weightBytes: weights.bytesOfEveryStep + expertBytes + embeddingBytes + headBytes,
+    };
+    return this.#project(residual, rows, parts);
   }
 
-  #embed(out: Float32Array, tokens: readonly number[]): void {
-    const { hiddenSize: hidden, vocabSize } = this.config;
-    for (let i = 0; i < tokens.length; i++) {
-      const token = tokens[i];
+  #check({ tokens, cache }: Part): void {
+    const { maxPositions, vocabSize } = this.config;
+    assert(tokens.length > 0 && cache.length + tokens.length <= maxPositions, "tokens beyond the context");
+    for (const token of tokens) {
       assert(token >= 0 && token < vocabSize, `token ${token} is not in the vocabulary`);
-      out.set(this.#weights.embedding.subarray(token * hidden, (token + 1) * hidden), i * hidden);
     }
+    cache.grow(tokens.length);
   }
 
-  #logits(residual: Float32Array, count: number, wanted: "last" | "all" | "none"): Float32Array {
+  #begin(batch: Batch): MlaStep {
+    const pairs = this.config.qkRopeDim / 2;
+    for (const { firstRow, rows, position } of batch.slices) {
+      const [from, to] = [firstRow * pairs, (firstRow + rows) * pairs];
+      this.#rope.tables(this.#cos.subarray(from, to), this.#sin.subarray(from, to), position, rows);
+    }
+    const { ops } = this;
+    return { ops, scratch: this.#scratch, batch, rope: this.#rope, cos: this.#cos, sin: this.#sin };
+  }
+
+  #project(residual: Float32Array, rows: readonly number[], parts: readonly Part[]): Float32Array[] {
     const { hiddenSize: hidden, vocabSize, rmsNormEpsilon } = this.config;
-    if (wanted === "none") return new Float32Array(0);
-    const rows = wanted === "all" ? count : 1;
-    const from = (count - rows) * hidden;
-    const normed = this.#scratch.take("model.normed", rows * hidden);
-    rmsNorm(normed, residual.subarray(from), this.#weights.norm, rows, hidden, rmsNormEpsilon);
-    const logits = this.#scratch.take(`model.logits.${wanted}`, rows * vocabSize);
-    linear(logits, normed, this.#weights.head, rows, hidden, vocabSize);
-    return logits.subarray(0, rows * vocabSize);
+    assert(rows.length <= this.limits.maxLogits, "more logits than were planned");
+    for (const [i, row] of rows.entries()) {
+      this.#chosen.set(residual.subarray(row * hidden, (row + 1) * hidden), i * hidden);
+    }
+    if (rows.length > 0) {
+      this.ops.rmsNorm(this.#chosen, this.#chosen, this.weights.norm, rows.length, rmsNormEpsilon);
+      this.ops.matmul(this.#logits, this.#chosen, this.weights.head, rows.length);
+    }
+    let from = 0;
+    return parts.map(({ tokens, wanted }) => {
+      const count = wanted === "all" ? tokens.length : wanted === "last" ? 1 : 0;
+      const logits = this.#logits.subarray(from * vocabSize, (from + count) * vocabSize);
+      from += count;
+      return logits;
+    });
   }
-}
-
-function addTo(out: Float32Array, x: Float32Array, length: number): void {
-  for (let i = 0; i < length; i++) out[i] += x[i];
-}
-
-async function readModel(weights: Weights, config: DeepseekV3Config, folder: string): Promise<ModelWeights> {
-  const { hiddenSize: hidden, vocabSize } = config;
-  const embedding = await weights.read("model.embed_tokens.weight", [vocabSize, hidden]);
-  const layers: LayerWeights[] = [];
-  for (let layer = 0; layer < config.layers; layer++) {
-    layers.push(await readLayer(weights, config, layer));
-  }
-  const norm = await weights.read("model.norm.weight", [hidden]);
-  const head = config.tiedEmbeddings ? embedding : await weights.read("lm_head.weight", [vocabSize, hidden]);
-  for (const token of config.endTokens) {
-    if (token >= vocabSize)
-      throw new CheckpointError("corrupt", folder, `eos_token_id ${token} is not in the vocabulary`);
-  }
-  return { embedding, layers, norm, head };
-}
-
-async function readLayer(weights: Weights, config: DeepseekV3Config, layer: number): Promise<LayerWeights> {
-  const { hiddenSize: hidden } = config;
-  const prefix = `model.layers.${layer}`;
-  return {
-    attentionNorm: await weights.read(`${prefix}.input_layernorm.weight`, [hidden]),
-    attention: await readAttention(weights, config, `${prefix}.self_attn`),
-    feedForwardNorm: await weights.read(`${prefix}.post_attention_layernorm.weight`, [hidden]),
-    feedForward:
-      layer < config.denseLayers
-        ? { dense: await readSwiglu(weights, `${prefix}.mlp`, hidden, config.intermediateSize) }
-        : { moe: await readMoe(weights, config, `${prefix}.mlp`) },
-  };
-}
-
-async function readAttention(
-  weights: Weights,
-  config: DeepseekV3Config,
-  prefix: string,
-): Promise<MlaWeights> {
-  const { hiddenSize: hidden, heads, qLoraRank, kvLoraRank, qkNopeDim, qkRopeDim, vDim } = config;
-  const queryRows = heads * (qkNopeDim + qkRopeDim);
-  const query =
-    qLoraRank === undefined
-      ? { full: await weights.read(`${prefix}.q_proj.weight`, [queryRows, hidden]) }
-      : {
-          down: await weights.read(`${prefix}.q_a_proj.weight`, [qLoraRank, hidden]),
-          norm: await weights.read(`${prefix}.q_a_layernorm.weight`, [qLoraRank]),
-          up: await weights.read(`${prefix}.q_b_proj.weight`, [queryRows, qLoraRank]),
-        };
-  return {
-    query,
-    kvDown: await weights.read(`${prefix}.kv_a_proj_with_mqa.weight`, [kvLoraRank + qkRopeDim, hidden]),
-    kvNorm: await weights.read(`${prefix}.kv_a_layernorm.weight`, [kvLoraRank]),
-    kvUp: await weights.read(`${prefix}.kv_b_proj.weight`, [heads * (qkNopeDim + vDim), kvLoraRank]),
-    out: await weights.read(`${prefix}.o_proj.weight`, [hidden, heads * vDim]),
-  };
-}
-
-async function readMoe(weights: Weights, config: DeepseekV3Config, prefix: string): Promise<MoeWeights> {
-  const { hiddenSize: hidden, moeIntermediateSize: intermediate, routedExperts, sharedExperts } = config;
-  const gate = await weights.read(`${prefix}.gate.weight`, [routedExperts, hidden]);
-  const correctionBias = await weights.read(`${prefix}.gate.e_score_correction_bias`, [routedExperts]);
-  const experts: SwigluWeights[] = [];
-  for (let expert = 0; expert < routedExperts; expert++) {
-    experts.push(await readSwiglu(weights, `${prefix}.experts.${expert}`, hidden, intermediate));
-  }
-  const shared =
-    sharedExperts > 0
-      ? await readSwiglu(weights, `${prefix}.shared_experts`, hidden, sharedExperts * intermediate)
-      : undefined;
-  return { router: { gate, correctionBias }, experts, shared };
-}
-
-async function readSwiglu(
-  weights: Weights,
-  prefix: string,
-  hidden: number,
-  intermediate: number,
-): Promise<SwigluWeights> {
-  return {
-    gate: await weights.read(`${prefix}.gate_proj.weight`, [intermediate, hidden]),
-    up: await weights.read(`${prefix}.up_proj.weight`, [intermediate, hidden]),
-    down: await weights.read(`${prefix}.down_proj.weight`, [hidden, intermediate]),
-  };
 }

@@ -1,28 +1,27 @@
 /**
- * Who computes next. Sequences wait in a bounded queue, run at most `maxSequences` at a time, and take turns: one
- * turn is one chunk of a prefill or one token. Between turns the event loop runs, so an abort, a new request or a
- * question about an attempt is seen within one turn. With nothing to do, nothing runs.
+ * Continuous batching. Sequences wait in a bounded queue and run at most `maxSequences` at a time; each step is one
+ * forward pass of the next token of every running sequence and a chunk of the prompts that are not through (plan.ts).
+ * Who comes joins at the next step, who ends leaves at once. Between steps the event loop runs, so an abort, a new
+ * request or a question about an attempt is seen within one step. With nothing to do, nothing runs.
  */
 import { strict as assert } from "node:assert";
-import type { LatentCache, SequenceCache } from "../cache/latent.ts";
+import type { LatentCache } from "../cache/latent.ts";
+import type { Part } from "../models/step.ts";
+import { type Planned, planStep } from "./plan.ts";
 import type { Sequence, SequenceEnd } from "./sequence.ts";
 
 /** What the scheduler needs of a model. */
 export interface LanguageModel {
-  forward(tokens: readonly number[], cache: SequenceCache, wanted: "last" | "none"): Float32Array;
+  readonly attentionDoublesCostAt: number;
+  forward(parts: readonly Part[], cache: LatentCache): Float32Array[];
 }
 
 export interface SchedulerLimits {
   readonly maxSequences: number;
   readonly maxQueue: number;
-  /** The most tokens of a prompt that one turn computes: enough to use each weight often, few enough to wait for. */
+  /** The most tokens of prompts that one step computes: enough to use each weight often, few enough to wait for. */
   readonly prefillTokens: number;
 }
-
-/** Where attending to the tokens before costs about as much as all else, for a model of the size shipped here. */
-const attentionDoublesCostAt = 1_000;
-/** Below this a chunk reads the weights too often for what it computes. */
-const leastPrefillTokens = 16;
 
 const eventLoopTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -30,23 +29,23 @@ export class Scheduler {
   readonly #model: LanguageModel;
   readonly #cache: LatentCache;
   readonly #limits: SchedulerLimits;
-  readonly #betweenTurns: () => Promise<void>;
+  readonly #betweenSteps: () => Promise<void>;
   readonly #queue: Sequence[] = [];
-  /** In the order of their turns. */
+  /** In order of arrival. */
   readonly #running: Sequence[] = [];
   #looping = false;
 
-  /** `betweenTurns` is awaited before each turn; tests let turns happen one by one with it. */
+  /** `betweenSteps` is awaited before each step; tests let steps happen one by one with it. */
   constructor(
     model: LanguageModel,
     cache: LatentCache,
     limits: SchedulerLimits,
-    betweenTurns: () => Promise<void> = eventLoopTurn,
+    betweenSteps: () => Promise<void> = eventLoopTurn,
   ) {
     this.#model = model;
     this.#cache = cache;
     this.#limits = limits;
-    this.#betweenTurns = betweenTurns;
+    this.#betweenSteps = betweenSteps;
   }
 
   get running(): number {
@@ -86,12 +85,11 @@ export class Scheduler {
     this.#looping = true;
     try {
       while (this.#queue.length > 0 || this.#running.length > 0) {
-        await this.#betweenTurns();
+        await this.#betweenSteps();
         this.#startWaiting();
-        const sequence = this.#running.shift();
-        if (!sequence) continue; // aborted meanwhile
-        this.#running.push(sequence);
-        this.#turn(sequence);
+        const { prefillTokens } = this.#limits;
+        const planned = planStep(this.#running, prefillTokens, this.#model.attentionDoublesCostAt);
+        if (planned.length > 0) this.#step(planned);
       }
     } finally {
       this.#looping = false;
@@ -117,49 +115,54 @@ export class Scheduler {
     }
   }
 
-  #turn(sequence: Sequence): void {
+  #step(planned: readonly Planned[]): void {
+    const started = planned.filter(({ sequence }) => this.#start(sequence));
+    if (started.length === 0) return;
+    let logits: Float32Array[];
     try {
-      if (!sequence.started) {
-        sequence.started = true;
-        sequence.listener.onStart(sequence.prefilledTokens);
-      }
-      const logits = this.#forward(sequence);
-      if (!logits) return;
+      logits = this.#model.forward(started.map(partOf), this.#cache);
+    } catch (error) {
+      // A bug: what is in these caches now is not known.
+      for (const { sequence } of started) this.#end(sequence, { kind: "failed", error });
+      return;
+    }
+    for (const [i, { sequence, tokens }] of started.entries()) {
+      if (!sequence.isPrefilled) sequence.prefilledTokens += tokens;
+      if (logits[i].length > 0) this.#sample(sequence, logits[i]);
+    }
+  }
+
+  /** Whether it still runs. */
+  #start(sequence: Sequence): boolean {
+    if (sequence.started || sequence.state !== "running") return sequence.state === "running";
+    sequence.started = true;
+    return this.#attempt(sequence, () => sequence.listener.onStart(sequence.prefilledTokens));
+  }
+
+  #sample(sequence: Sequence, logits: Float32Array): void {
+    if (sequence.state !== "running") return; // a listener before it in the step aborted it
+    this.#attempt(sequence, () => {
       const token = sequence.sampler.sample(logits);
       sequence.lastToken = token;
       sequence.sampledTokens++;
       const answer = sequence.listener.onToken(token);
-      if (sequence.state !== "running") return; // its listener aborted it
+      if (sequence.state !== "running") return; // its own listener aborted it
       if (answer === "stop" || sequence.endTokens.has(token)) {
         this.#end(sequence, { kind: "finished", reason: "stop" });
       } else if (sequence.sampledTokens === sequence.maxTokens) {
         this.#end(sequence, { kind: "finished", reason: "length" });
       }
+    });
+  }
+
+  /** Where it throws (a bug, or a model that gives no numbers) this sequence fails, and the others go on. */
+  #attempt(sequence: Sequence, action: () => void): boolean {
+    try {
+      action();
     } catch (error) {
-      // A bug, or a model that gives no numbers: this sequence fails, the others go on.
       this.#end(sequence, { kind: "failed", error });
     }
-  }
-
-  /** Logits to sample from, or nothing while the prompt is not through. */
-  #forward(sequence: Sequence): Float32Array | undefined {
-    const { prompt, cache } = sequence;
-    assert(cache);
-    if (sequence.prefilledTokens === prompt.length)
-      return this.#model.forward([sequence.lastToken], cache, "last");
-    const from = sequence.prefilledTokens;
-    const chunk = prompt.slice(from, from + this.#chunkTokens(from));
-    sequence.prefilledTokens += chunk.length;
-    const whole = sequence.prefilledTokens === prompt.length;
-    const logits = this.#model.forward(chunk, cache, whole ? "last" : "none");
-    return whole ? logits : undefined;
-  }
-
-  /** Fewer tokens the more come before them, so that turns take about as long all through a long prompt. */
-  #chunkTokens(before: number): number {
-    const { prefillTokens } = this.#limits;
-    const evened = Math.round(prefillTokens / (1 + before / attentionDoublesCostAt));
-    return Math.min(prefillTokens, Math.max(leastPrefillTokens, evened));
+    return sequence.state === "running";
   }
 
   #end(sequence: Sequence, end: SequenceEnd): void {
@@ -172,4 +175,12 @@ export class Scheduler {
     sequence.cache = undefined;
     sequence.listener.onEnd(end);
   }
+}
+
+function partOf({ sequence, tokens }: Planned): Part {
+  const { prompt, prefilledTokens: from, cache } = sequence;
+  assert(cache, "a running sequence has its cache");
+  if (sequence.isPrefilled) return { tokens: [sequence.lastToken], cache, wanted: "last" };
+  const whole = from + tokens === prompt.length;
+  return { tokens: prompt.slice(from, from + tokens), cache, wanted: whole ? "last" : "none" };
 }

@@ -58,6 +58,12 @@ export class Sequence {
     this.listener = options.listener;
     this.after = options.after;
   }
+
+  /** Tokens of the prompt that are yet to be computed. */
+  get unfilledTokens(): number {
+    return this.prompt.length - this.prefilledTokens;
+  }
+
   /** Whether all of its prompt has been computed, or never will be. */
   get isPrefilled(): boolean {
     return this.state === "ended" || this.prefilledTokens === this.prompt.length;

@@ -4,7 +4,9 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentCache } from "../cache/latent.ts";
 import { CheckpointError } from "../checkpoint/error.ts";
+import { PlainOps } from "../layers/plain.ts";
 import { DeepseekV3 } from "../models/deepseek-v3.ts";
+import { loadDeepseekV3 } from "../models/deepseek-v3-weights.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { ChatTemplate } from "../tokenizer/chat-template.ts";
 import { Tokenizer } from "../tokenizer/tokenizer.ts";
@@ -37,14 +39,14 @@ export interface LoadSettings {
   readonly cacheBytes: number;
 }
 
-/** About 0.2 s of one core for the model shipped here; an abort waits no longer than that. */
+/** Tokens of prompts in a step: an abort waits no longer than they take. */
 const prefillTokens = 64;
 
 /** Errors: CheckpointError. */
 export async function loadModel(
   settings: LoadSettings,
   progress: (read: number, total: number) => void = () => {},
-  betweenTurns?: () => Promise<void>,
+  betweenSteps?: () => Promise<void>,
 ): Promise<LoadedModel> {
   const isFolder = await stat(settings.folder).then(
     (status) => status.isDirectory(),
@@ -53,13 +55,16 @@ export async function loadModel(
   if (!isFolder) throw new CheckpointError("missing", settings.folder, "is not a folder");
   const tokenizer = await Tokenizer.load(settings.folder);
   const template = await ChatTemplate.load(settings.folder);
-  const model = await DeepseekV3.load(settings.folder, progress);
-  const { config } = model;
+  const ops = new PlainOps();
+  const { config, weights } = await loadDeepseekV3(settings.folder, ops, progress);
   if (tokenizer.size > config.vocabSize) {
     const sizes = `has ${tokenizer.size} tokens, the model's vocabulary ${config.vocabSize}`;
     throw new CheckpointError("corrupt", join(settings.folder, "tokenizer.json"), sizes);
   }
-  const cache = new LatentCache(config, settings.cacheBytes);
+  const { maxSequences } = settings;
+  const limits = { maxTokens: prefillTokens + maxSequences, maxLogits: maxSequences };
+  const model = new DeepseekV3(config, weights, ops, limits);
+  const cache = new LatentCache(config, settings.cacheBytes, ops);
   if (cache.maxTokens < 2) {
     throw new CheckpointError(
       "too_large",
@@ -77,7 +82,7 @@ export async function loadModel(
     template,
     toolTokens: toolTokensOf(tokenizer),
     cache,
-    scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenTurns),
+    scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenSteps),
   };
 }
 
