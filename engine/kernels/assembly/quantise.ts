@@ -1,0 +1,87 @@
+/**
+ * Activations for int8 products, in groups of 32: the values, the scale they are multiplied with, and what the sum
+ * of products begins with, because weights are stored 128 higher than they are.
+ */
+import { columnsInGroup, exactGroupBytes, formatRelaxed, int8Offset, relaxedGroupBytes } from "../constants";
+
+export function groupBytes(format: i32): i32 {
+  return format === formatRelaxed ? relaxedGroupBytes : exactGroupBytes;
+}
+
+/** Bytes of one quantised token. */
+export function recordBytes(columns: i32, format: i32): i32 {
+  return ((columns + columnsInGroup - 1) >> 5) * groupBytes(format);
+}
+
+/** Below this a group counts as zeros: its inverse would be infinite. */
+const smallest: f32 = 1e-30;
+
+/**
+ * One token of `columns` values. Not-a-number and infinities give a scale that is one too, so that they come out of
+ * every product of this token, and of no other.
+ */
+export function quantise(to: usize, x: usize, columns: i32, format: i32, padding: usize): void {
+  const bytes = <usize>groupBytes(format);
+  let left = columns;
+  for (; left >= columnsInGroup; left -= columnsInGroup) {
+    quantiseGroup(to, x, format);
+    to += bytes;
+    x += columnsInGroup * 4;
+  }
+  if (left > 0) {
+    memory.fill(padding, 0, columnsInGroup * 4);
+    memory.copy(padding, x, (<usize>left) << 2);
+    quantiseGroup(to, padding, format);
+  }
+}
+
+export function quantiseGroup(to: usize, x: usize, format: i32): void {
+  const x0 = v128.load(x),
+    x1 = v128.load(x, 16),
+    x2 = v128.load(x, 32),
+    x3 = v128.load(x, 48);
+  const x4 = v128.load(x, 64),
+    x5 = v128.load(x, 80),
+    x6 = v128.load(x, 96),
+    x7 = v128.load(x, 112);
+  const m0 = f32x4.max(f32x4.max(f32x4.abs(x0), f32x4.abs(x1)), f32x4.max(f32x4.abs(x2), f32x4.abs(x3)));
+  const m1 = f32x4.max(f32x4.max(f32x4.abs(x4), f32x4.abs(x5)), f32x4.max(f32x4.abs(x6), f32x4.abs(x7)));
+  const m2 = f32x4.max(m0, m1);
+  const m3 = f32x4.max(m2, i8x16.shuffle(m2, m2, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  const m4 = f32x4.max(m3, i8x16.shuffle(m3, m3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
+  const largest = f32x4.extract_lane(m4, 0);
+  const zeros = largest < smallest;
+  const inverse = f32x4.splat(zeros ? 0 : <f32>127 / largest);
+  const q0 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x0, inverse)));
+  const q1 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x1, inverse)));
+  const q2 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x2, inverse)));
+  const q3 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x3, inverse)));
+  const q4 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x4, inverse)));
+  const q5 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x5, inverse)));
+  const q6 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x6, inverse)));
+  const q7 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x7, inverse)));
+  const h0 = i16x8.narrow_i32x4_s(q0, q1),
+    h1 = i16x8.narrow_i32x4_s(q2, q3);
+  const h2 = i16x8.narrow_i32x4_s(q4, q5),
+    h3 = i16x8.narrow_i32x4_s(q6, q7);
+  const s0 = i32x4.add(
+    i32x4.add(i32x4.add(q0, q1), i32x4.add(q2, q3)),
+    i32x4.add(i32x4.add(q4, q5), i32x4.add(q6, q7)),
+  );
+  const s1 = i32x4.add(s0, i8x16.shuffle(s0, s0, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  const sum = i32x4.extract_lane(s1, 0) + i32x4.extract_lane(s1, 1);
+  const scale: f32 = zeros ? 0 : largest / <f32>127;
+  if (format === formatRelaxed) {
+    v128.store(to, i8x16.narrow_i16x8_s(h0, h1));
+    v128.store(to, i8x16.narrow_i16x8_s(h2, h3), 16);
+    store<f32>(to, scale, 32);
+    store<i32>(to, -int8Offset * sum, 36);
+  } else {
+    v128.store(to, h0);
+    v128.store(to, h1, 16);
+    v128.store(to, h2, 32);
+    v128.store(to, h3, 48);
+    store<f32>(to, scale, 64);
+    store<i32>(to, -int8Offset * sum, 68);
+  }
+}
