@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -8,6 +8,10 @@ import { readConfig } from "./config.ts";
 import { CheckpointError } from "./error.ts";
 
 const fixture = new URL("../../test/fixtures/engine/grouped", import.meta.url).pathname;
+const fp8 = new URL("../../test/fixtures/engine/fp8", import.meta.url).pathname;
+// Written into the JSON as they are: some of them no JavaScript number holds.
+const hostile = ["0", "1", "-1", "0.5", "2147483648", "4294967295", "9007199254740992", "9223372036854775808",
+  "18446744073709551615", "1e308", "1e999", "null", '"7"', "[]", "{}", "true"]; // biome-ignore format: a table
 const original = JSON.parse(readFileSync(join(fixture, "config.json"), "utf8"));
 
 let folder: string;
@@ -95,23 +99,58 @@ describe("a damaged configuration", () => {
     await expect(configWith({ hidden_size: "64" })).rejects.toThrow("hidden_size");
   });
 
-  it("never gives anything but a typed error or a model, whatever number any field holds", async () => {
+  it("that nests deep is refused", async () => {
+    const [lists, objects] = ["[".repeat(200_000), '{"a":'.repeat(200_000)];
+    const whole = [`${lists}${"]".repeat(200_000)}`, `${objects}0${"}".repeat(200_000)}`];
+    for (const text of [lists, objects, ...whole, ...whole.map((inner) => `{"rope_scaling":${inner}}`)]) {
+      writeFileSync(join(folder, "config.json"), text);
+      await expect(readConfig(folder), text.slice(0, 20)).rejects.toMatchObject({ code: "corrupt" });
+    }
+  });
+
+  it("never gives anything but a typed error or a model, whatever number any field holds, nor takes memory for it", async () => {
     cpSync(fixture, folder, { recursive: true });
-    const numeric = Object.keys(original).filter((name) => typeof original[name] === "number");
-    expect(numeric.length).toBeGreaterThan(20);
+    const fileBytes = readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+    const text = JSON.stringify({ ...original, quantization_config: undefined });
+    const numbers = [...text.matchAll(/(?<=":)-?\d[\d.e-]*(?=[,}])/g)];
+    expect(numbers.length).toBeGreaterThan(30);
     let loaded = 0;
-    for (const name of numeric) {
-      for (const value of [0, 1, -1, 0.5, 2 ** 31, 2 ** 32 - 1, 2 ** 53, 2 ** 63, 2 ** 64 - 1]) {
-        writeFileSync(join(folder, "config.json"), JSON.stringify({ ...original, [name]: value }));
+    for (const number of numbers) {
+      for (const value of hostile) {
+        const changed = text.slice(0, number.index) + value + text.slice(number.index + number[0].length);
+        writeFileSync(join(folder, "config.json"), changed);
+        const ops = new PlainOps();
         try {
-          await loadDeepseekV3(folder, new PlainOps());
+          await loadDeepseekV3(folder, ops);
           loaded++;
         } catch (error) {
-          expect(error, `${name} = ${value}`).toBeInstanceOf(CheckpointError);
+          expect(error, changed).toBeInstanceOf(CheckpointError);
+          expect(ops.allocatedBytes, changed).toBe(0);
         }
+        expect(ops.allocatedBytes).toBeLessThan(2 * fileBytes);
       }
     }
     // Some fields change nothing about the weights' shapes.
     expect(loaded).toBeGreaterThan(0);
+  });
+
+  it("gets a typed error for every block shape of fp8 scales", async () => {
+    cpSync(fp8, folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(fp8, "config.json"), "utf8"));
+    const { quant_method, fmt } = config.quantization_config;
+    for (const value of hostile) {
+      for (const shape of [`[${value},128]`, `[128,${value}]`, value]) {
+        const quantisation = JSON.stringify({ quant_method, fmt, weight_block_size: "X" }).replace(
+          '"X"',
+          shape,
+        );
+        const rest = JSON.stringify({ ...config, quantization_config: "X" }).replace('"X"', quantisation);
+        writeFileSync(join(folder, "config.json"), rest);
+        const ops = new PlainOps();
+        if (value === "null" && shape === "null") continue; // the default, which this one has
+        await expect(loadDeepseekV3(folder, ops), shape).rejects.toBeInstanceOf(CheckpointError);
+        expect(ops.allocatedBytes).toBe(0);
+      }
+    }
   });
 });

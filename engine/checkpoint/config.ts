@@ -136,14 +136,20 @@ type Raw = z.infer<typeof schema>;
 /** Reads config.json and, where there is one, generation_config.json. Errors: CheckpointError. */
 export async function readConfig(folder: string): Promise<DeepseekV3Config> {
   const path = join(folder, "config.json");
-  const parsed = schema.safeParse(await readJson(path));
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    throw new CheckpointError("corrupt", path, `${issue.path.join(".") || "it"}: ${issue.message}`);
-  }
-  const raw = parsed.data;
+  const json = await readJson(path);
+  const generationPath = join(folder, "generation_config.json");
+  const generation = parse(generationSchema, (await readJsonIfAny(generationPath)) ?? {}, generationPath);
+  return parseConfig(json, path, generation);
+}
+
+/** json: what config.json holds; path: what errors name. Errors: CheckpointError. */
+export function parseConfig(
+  json: unknown,
+  path: string,
+  generation: z.infer<typeof generationSchema> = {},
+): DeepseekV3Config {
+  const raw = parse(schema, json, path);
   refuseUnsupported(raw, path);
-  const generation = await readGeneration(join(folder, "generation_config.json"));
   return {
     name: raw._name_or_path?.split("/").at(-1) || undefined,
     vocabSize: raw.vocab_size,
@@ -178,8 +184,8 @@ export async function readConfig(folder: string): Promise<DeepseekV3Config> {
   };
 }
 
-async function readGeneration(path: string): Promise<z.infer<typeof generationSchema>> {
-  const parsed = generationSchema.safeParse((await readJsonIfAny(path)) ?? {});
+function parse<T>(expected: z.ZodType<T>, json: unknown, path: string): T {
+  const parsed = expected.safeParse(json);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new CheckpointError("corrupt", path, `${issue.path.join(".") || "it"}: ${issue.message}`);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { f32FromBytes } from "./dequantise.ts";
+import { CheckpointError } from "./error.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { Weights } from "./weights.ts";
 
@@ -111,11 +112,42 @@ describe("a folder with an index", () => {
     await expect(Weights.open(folder, [128, 128])).rejects.toThrow('has no tensor "nothing"');
   });
 
-  it.each(["not json", "[]", "{}", '{"weight_map":{}}', '{"weight_map":{"a":7}}'])(
-    "refuses the index %j",
-    async (text) => {
+  it.each([
+    "not json",
+    "[]",
+    "{}",
+    '{"weight_map":{}}',
+    '{"weight_map":{"a":7}}',
+    '{"weight_map":["one.safetensors"]}',
+    '{"weight_map":{"a":{"b":"one.safetensors"}}}',
+    "[".repeat(200_000),
+    `{"weight_map":${'{"a":'.repeat(200_000)}0${"}".repeat(200_000)}}`,
+    `{"weight_map":{"a":${"[".repeat(200_000)}${"]".repeat(200_000)}}}`,
+  ])("refuses the index %.60j", async (text) => {
+    writeFileSync(join(folder, "model.safetensors.index.json"), text);
+    await expect(Weights.open(folder, [128, 128])).rejects.toMatchObject({ code: "corrupt" });
+  });
+
+  it("believes no number of its metadata, and no name that is Object's", async () => {
+    copyFileSync(join(fixtures, "dtypes.safetensors"), join(folder, "one.safetensors"));
+    for (const size of [
+      "0",
+      "1",
+      "2147483648",
+      "4294967295",
+      "9007199254740992",
+      "18446744073709551615",
+      "-1",
+    ]) {
+      const text = `{"metadata":{"total_size":${size}},"weight_map":{"halves":"one.safetensors"}}`;
       writeFileSync(join(folder, "model.safetensors.index.json"), text);
-      await expect(Weights.open(folder, [128, 128])).rejects.toMatchObject({ code: "corrupt" });
-    },
-  );
+      const weights = await Weights.open(folder, [128, 128]);
+      expect(weights.totalBytes).toBe(132);
+      expect(() => weights.expect("constructor", [66])).toThrow("has no tensor");
+      await weights.close();
+    }
+    const text = '{"weight_map":{"__proto__":"one.safetensors","toString":"one.safetensors"}}';
+    writeFileSync(join(folder, "model.safetensors.index.json"), text);
+    await expect(Weights.open(folder, [128, 128])).rejects.toBeInstanceOf(CheckpointError);
+  });
 });

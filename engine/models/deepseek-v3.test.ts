@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   checkpoints,
   fixtures,
@@ -13,6 +13,7 @@ import {
 import { blockTokens } from "../cache/block-pool.ts";
 import { LatentCache, type SequenceCache } from "../cache/latent.ts";
 import { Prefix } from "../cache/prefix.ts";
+import { openOps, variants } from "../kernels/ops.ts";
 import type { Ops } from "../layers/ops.ts";
 import { PlainOps } from "../layers/plain.ts";
 import { Random } from "../sampling/random.ts";
@@ -20,12 +21,23 @@ import { Random } from "../sampling/random.ts";
 // Expected values were made with Hugging Face transformers by test/fixtures/engine/make.py.
 const tolerance = 1e-4;
 
-/** Whatever computes in f32 on this machine. */
-const exact: readonly { variant: string; open: () => Promise<Ops> }[] = [
-  { variant: "javascript f32", open: async () => new PlainOps() },
+/** What computes on this machine, each with one thread and with two. */
+const computing = [
+  { name: "javascript f32", weights: "f32", threads: 1, open: async (): Promise<Ops> => new PlainOps() },
+  ...(["f32", "int8"] as const).flatMap((weights) =>
+    variants(weights).flatMap((variant) =>
+      [1, 2].map((threads) => ({
+        name: `wasm ${weights} ${variant}`,
+        weights,
+        threads,
+        open: () => openOps({ weights, variant, threads }),
+      })),
+    ),
+  ),
 ];
-/** Those, and what computes in int8: which has its own numbers, but the same promises. */
-const all = exact;
+
+/** Prefill logits of each checkpoint by what computed them first: threads must not change a bit. */
+const seen = new Map<string, Float32Array>();
 
 function greedy(
   { run }: Opened,
@@ -38,59 +50,66 @@ function greedy(
   return tokens;
 }
 
-describe.each(exact)("$variant", ({ open }) => {
-  it.each(checkpoints)("gives transformers' logits and greedy tokens: %s", async (name) => {
-    const opened = await openModel(name, await open());
-    const expected = await golden(name);
-    const { vocabSize } = opened.model.config;
-    const sequence = opened.cache.open(256)!;
-    const prefill = opened.run(expected.prompt, sequence, "all");
-    const difference = { prefill: largestDifference(prefill, expected.prefill), decode: 0 };
-    const tokens = [indexOfLargest(prefill.subarray(-vocabSize))];
-    for (let i = 0; i < expected.greedy.length; i++) {
-      const logits = opened.run([tokens[i]], sequence);
-      const wanted = expected.decode.subarray(i * vocabSize, (i + 1) * vocabSize);
-      difference.decode = Math.max(difference.decode, largestDifference(logits, wanted));
-      tokens.push(indexOfLargest(logits));
-    }
-    const shown = `prefill ${difference.prefill.toExponential(1)}, decode ${difference.decode.toExponential(1)}`;
-    console.log(`${opened.model.ops.variant}, ${name}: largest difference of a logit: ${shown}`);
-    expect(difference.prefill).toBeLessThan(tolerance);
-    expect(difference.decode).toBeLessThan(tolerance);
-    expect(tokens.slice(0, expected.greedy.length)).toEqual(expected.greedy);
-    opened.model.ops.close();
+describe.each(computing)("$name, threads: $threads", ({ name: computer, weights, open }) => {
+  let ops: Ops;
+  beforeAll(async () => {
+    ops = await open();
   });
-});
+  afterAll(() => ops.close());
 
-describe.each(all)("$variant, to the bit", ({ open }) => {
-  it.each(checkpoints)("gives a token the same logits in any chunks: %s", async (name) => {
-    const opened = await openModel(name, await open());
-    const { prompt } = await golden(name);
-    const { vocabSize } = opened.model.config;
-    const whole = opened.run(prompt, opened.cache.open(256)!, "all").slice();
-    for (const chunk of [1, 3, 16, 20]) {
+  it.runIf(weights === "f32").each(checkpoints)(
+    "gives transformers' logits and greedy tokens: %s",
+    async (name) => {
+      const opened = await openModel(name, ops);
+      const expected = await golden(name);
+      const { vocabSize } = opened.model.config;
       const sequence = opened.cache.open(256)!;
+      const prefill = opened.run(expected.prompt, sequence, "all");
+      const difference = { prefill: largestDifference(prefill, expected.prefill), decode: 0 };
+      const tokens = [indexOfLargest(prefill.subarray(-vocabSize))];
+      for (let i = 0; i < expected.greedy.length; i++) {
+        const logits = opened.run([tokens[i]], sequence);
+        const wanted = expected.decode.subarray(i * vocabSize, (i + 1) * vocabSize);
+        difference.decode = Math.max(difference.decode, largestDifference(logits, wanted));
+        tokens.push(indexOfLargest(logits));
+      }
+      const shown = `prefill ${difference.prefill.toExponential(1)}, decode ${difference.decode.toExponential(1)}`;
+      console.log(`${ops.variant}, ${name}: largest difference of a logit: ${shown}`);
+      expect(difference.prefill).toBeLessThan(tolerance);
+      expect(difference.decode).toBeLessThan(tolerance);
+      expect(tokens.slice(0, expected.greedy.length)).toEqual(expected.greedy);
+    },
+  );
+
+  it.each(checkpoints)("gives a token the same bits in any chunks, on any threads: %s", async (name) => {
+    const { model, cache, run } = await openModel(name, ops);
+    const { prompt } = await golden(name);
+    const { vocabSize } = model.config;
+    const whole = run(prompt, cache.open(256)!, "all").slice();
+    expect(whole).toEqual(seen.get(`${computer} ${name}`) ?? whole);
+    seen.set(`${computer} ${name}`, whole);
+    for (const chunk of [1, 3, 16, 20]) {
+      const sequence = cache.open(256)!;
       for (let from = 0; from < prompt.length; from += chunk) {
         const tokens = prompt.slice(from, from + chunk);
         const wanted = whole.subarray(from * vocabSize, (from + tokens.length) * vocabSize);
-        expect(opened.run(tokens, sequence, "all")).toEqual(wanted);
+        expect(run(tokens, sequence, "all")).toEqual(wanted);
       }
       expect(sequence.length).toBe(prompt.length);
     }
-    opened.model.ops.close();
   });
 
   const seed = Math.floor(Math.random() * 2 ** 31);
-  it.each(checkpoints)(`gives a token the same logits in any company: %s (seed ${seed})`, async (name) => {
-    const { model, cache, run } = await openModel(name, await open());
+  it.each(checkpoints)(`gives a token the same bits in any company: %s (seed ${seed})`, async (name) => {
+    const { model, cache, run } = await openModel(name, ops);
     const random = new Random(seed);
     const below = (limit: number) => Math.floor(random.next() * limit);
     const sequences = Array.from({ length: 8 }, () => {
       const tokens = Array.from({ length: 20 + below(60) }, () => below(model.config.vocabSize));
       return { tokens, alone: run(tokens, cache.open(256)!, "all").slice(), together: cache.open(256)! };
     });
-    // Some decode while others are prefilled: each brings from 1 to all of its tokens.
-    for (;;) {
+    // Some decode while others are prefilled: each brings from 1 to 30 of its tokens.
+    while (sequences.some(({ tokens, together }) => together.length < tokens.length)) {
       const parts = sequences
         .filter(({ tokens, together }) => together.length < tokens.length && below(4) > 0)
         .map(({ tokens, together }) => {
@@ -98,19 +117,18 @@ describe.each(all)("$variant, to the bit", ({ open }) => {
           const count = below(2) ? 1 : 1 + below(Math.min(30, tokens.length - from));
           return { tokens: tokens.slice(from, from + count), cache: together, wanted: "all" as const };
         });
+      if (parts.length === 0) continue;
       const from = parts.map((part) => part.cache.length);
-      for (const [i, logits] of (parts.length > 0 ? model.forward(parts, cache) : []).entries()) {
+      for (const [i, logits] of model.forward(parts, cache).entries()) {
         const { alone } = sequences.find(({ together }) => together === parts[i].cache)!;
         const at = from[i] * model.config.vocabSize;
         expect(logits).toEqual(alone.subarray(at, at + logits.length));
       }
-      if (sequences.every(({ tokens, together }) => together.length === tokens.length)) break;
     }
-    model.ops.close();
   });
 
-  it.each(checkpoints)("gives the same after a prefix hit, of prompt and answer: %s", async (name) => {
-    const opened = await openModel(name, await open());
+  it.each(checkpoints)("gives the same bits after a prefix hit, of prompt and answer: %s", async (name) => {
+    const opened = await openModel(name, ops);
     const { prompt } = await golden(name);
     const answer = greedy(opened, prompt, opened.cache.open(256, new Prefix("salt", prompt))!, 64);
     for (const answered of [0, 1, blockTokens - 1, blockTokens, 40]) {
@@ -121,18 +139,27 @@ describe.each(all)("$variant, to the bit", ({ open }) => {
       expect(opened.run(next, opened.cache.open(256)!)).toEqual(logits);
       hit.close();
     }
-    opened.model.ops.close();
   });
 
   it("computes a sequence the same in cache blocks that another left behind", async () => {
-    const { model, cache, run } = await openModel("grouped", await open());
+    const { cache, run } = await openModel("grouped", ops);
     const { prompt } = await golden("grouped");
     const first = cache.open(256)!;
     const alone = run(prompt, first).slice();
     run(prompt.toReversed(), first);
     first.close();
     expect(run(prompt, cache.open(256)!)).toEqual(alone);
-    model.ops.close();
+  });
+
+  it.runIf(weights === "f32")("answers three questions with transformers' greedy tokens", async () => {
+    const opened = await openModel(new URL("../model", import.meta.url).pathname, ops, 64);
+    const answers: { prompt: number[]; answer: number[] }[] = JSON.parse(
+      readFileSync(join(fixtures, "probe.json"), "utf8"),
+    );
+    expect(answers).toHaveLength(3);
+    for (const { prompt, answer } of answers) {
+      expect(greedy(opened, prompt, opened.cache.open(256)!, answer.length)).toEqual(answer);
+    }
   });
 });
 
@@ -196,19 +223,5 @@ describe("the cache", () => {
     const values = `${bytesPerToken / 4} values a token, plain attention ${plainBytes / 4}`;
     console.log(`DeepSeek-V3's cache: ${values}: ${saved} % less`);
     expect(saved).toBe("98.2");
-  });
-});
-
-describe.each(exact)("the model in engine/model, $variant", ({ open }) => {
-  it("answers three questions with transformers' greedy tokens", async () => {
-    const opened = await openModel(new URL("../model", import.meta.url).pathname, await open(), 64);
-    const answers: { prompt: number[]; answer: number[] }[] = JSON.parse(
-      readFileSync(join(fixtures, "probe.json"), "utf8"),
-    );
-    expect(answers).toHaveLength(3);
-    for (const { prompt, answer } of answers) {
-      expect(greedy(opened, prompt, opened.cache.open(256)!, answer.length)).toEqual(answer);
-    }
-    opened.model.ops.close();
   });
 });

@@ -48,6 +48,8 @@ export class PackingLoader implements Loader {
   readonly #ops: Ops;
   /** Of all matrices and vectors. */
   bytes = 0;
+  /** Reused from head to head. */
+  #transposed = new Float32Array(0);
 
   constructor(source: WeightSource, ops: Ops) {
     this.#source = source;
@@ -80,12 +82,22 @@ export class PackingLoader implements Loader {
       for (const [i, part] of parts.entries()) {
         const matrix = matrices[i][firstRow / rows];
         const own = values.subarray(from * columns, (from + part.rows) * columns);
-        this.#ops.pack(matrix, 0, part.transposed ? transpose(own, part.rows, columns) : own);
+        this.#ops.pack(matrix, 0, part.transposed ? this.#transpose(own, part.rows, columns) : own);
         from += part.rows;
       }
     };
     await this.#source.rows(name, [heads * rows, columns], pack, rows);
     return matrices;
+  }
+
+  #transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+    if (this.#transposed.length !== values.length) this.#transposed = new Float32Array(values.length);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        this.#transposed[column * rows + row] = values[row * columns + column];
+      }
+    }
+    return this.#transposed;
   }
 
   #matrix(rows: number, columns: number, precision?: "f32"): Matrix {
@@ -97,14 +109,4 @@ export class PackingLoader implements Loader {
 
 function rowsOf(parts: readonly HeadPart[]): number {
   return parts.reduce((sum, part) => sum + part.rows, 0);
-}
-
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
-  const transposed = new Float32Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      transposed[column * rows + row] = values[row * columns + column];
-    }
-  }
-  return transposed;
 }

@@ -1,5 +1,7 @@
 /** The command line. README.md lists the options. */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import type { Precision } from "../layers/ops.ts";
 
 export interface Arguments {
   readonly model: string;
@@ -11,6 +13,8 @@ export interface Arguments {
   readonly maxQueue: number;
   readonly cacheBytes: number;
   readonly drainMs: number;
+  readonly weights: Precision;
+  readonly threads: number;
 }
 
 /** The command line or the environment is wrong; the message says how. */
@@ -34,6 +38,8 @@ export function parseArguments(argv: readonly string[]): Arguments {
         "max-queue": option,
         "cache-mib": option,
         "drain-seconds": option,
+        weights: option,
+        threads: option,
       },
     }));
   } catch (error) {
@@ -52,7 +58,14 @@ export function parseArguments(argv: readonly string[]): Arguments {
     maxQueue: whole(values, "max-queue", 1, 100_000, 64),
     cacheBytes: whole(values, "cache-mib", 1, 1_048_576, 256) * 1024 * 1024,
     drainMs: whole(values, "drain-seconds", 0, 3_600, 10) * 1000,
+    weights: precision(values.weights),
+    threads: whole(values, "threads", 1, 256, availableParallelism()),
   };
+}
+
+function precision(text = "f32"): Precision {
+  if (text !== "f32" && text !== "int8") throw new UsageError("--weights must be f32 or int8");
+  return text;
 }
 
 function whole(

@@ -1,10 +1,12 @@
 /** One engine process: its model once that is loaded, its attempts, and whether it takes new ones. */
+import { strict as assert } from "node:assert";
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentCache } from "../cache/latent.ts";
 import { CheckpointError } from "../checkpoint/error.ts";
-import { PlainOps } from "../layers/plain.ts";
+import { openOps } from "../kernels/ops.ts";
+import type { Ops, Precision } from "../layers/ops.ts";
 import { DeepseekV3 } from "../models/deepseek-v3.ts";
 import { loadDeepseekV3 } from "../models/deepseek-v3-weights.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -29,6 +31,7 @@ export interface LoadedModel {
   readonly toolTokens: ToolTokens | undefined;
   readonly cache: LatentCache;
   readonly scheduler: Scheduler;
+  readonly ops: Ops;
 }
 
 export interface LoadSettings {
@@ -37,10 +40,12 @@ export interface LoadSettings {
   readonly maxSequences: number;
   readonly maxQueue: number;
   readonly cacheBytes: number;
+  readonly weights: Precision;
+  readonly threads: number;
 }
 
 /** Tokens of prompts in a step: an abort waits no longer than they take. */
-const prefillTokens = 64;
+const prefillTokens = 256;
 
 /** Errors: CheckpointError. */
 export async function loadModel(
@@ -48,42 +53,69 @@ export async function loadModel(
   progress: (read: number, total: number) => void = () => {},
   betweenSteps?: () => Promise<void>,
 ): Promise<LoadedModel> {
-  const isFolder = await stat(settings.folder).then(
+  const { folder } = settings;
+  const isFolder = await stat(folder).then(
     (status) => status.isDirectory(),
     () => false,
   );
-  if (!isFolder) throw new CheckpointError("missing", settings.folder, "is not a folder");
-  const tokenizer = await Tokenizer.load(settings.folder);
-  const template = await ChatTemplate.load(settings.folder);
-  const ops = new PlainOps();
-  const { config, weights } = await loadDeepseekV3(settings.folder, ops, progress);
-  if (tokenizer.size > config.vocabSize) {
-    const sizes = `has ${tokenizer.size} tokens, the model's vocabulary ${config.vocabSize}`;
-    throw new CheckpointError("corrupt", join(settings.folder, "tokenizer.json"), sizes);
+  if (!isFolder) throw new CheckpointError("missing", folder, "is not a folder");
+  const tokenizer = await Tokenizer.load(folder);
+  const template = await ChatTemplate.load(folder);
+  const ops = await openOps(settings);
+  try {
+    const { model, cache } = await openModel(settings, ops, progress);
+    const { config } = model;
+    if (tokenizer.size > config.vocabSize) {
+      const sizes = `has ${tokenizer.size} tokens, the model's vocabulary ${config.vocabSize}`;
+      throw new CheckpointError("corrupt", join(folder, "tokenizer.json"), sizes);
+    }
+    return {
+      name: settings.name ?? config.name ?? folder.split(/[\\/]/).findLast(Boolean) ?? "model",
+      contextLength: Math.min(config.maxPositions, cache.maxTokens),
+      endTokens: new Set(config.endTokens),
+      defaultTemperature: config.defaultTemperature,
+      defaultTopP: config.defaultTopP,
+      tokenizer,
+      template,
+      toolTokens: toolTokensOf(tokenizer),
+      cache,
+      scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenSteps),
+      ops,
+    };
+  } catch (error) {
+    ops.close();
+    throw error;
   }
-  const { maxSequences } = settings;
-  const limits = { maxTokens: prefillTokens + maxSequences, maxLogits: maxSequences };
-  const model = new DeepseekV3(config, weights, ops, limits);
-  const cache = new LatentCache(config, settings.cacheBytes, ops);
-  if (cache.maxTokens < 2) {
-    throw new CheckpointError(
-      "too_large",
-      settings.folder,
-      `needs a cache of more than ${settings.cacheBytes} bytes`,
-    );
+}
+
+async function openModel(
+  { folder, cacheBytes, maxSequences }: LoadSettings,
+  ops: Ops,
+  progress: (read: number, total: number) => void,
+): Promise<{ model: DeepseekV3; cache: LatentCache }> {
+  const { config, weights } = await loadDeepseekV3(folder, ops, progress);
+  try {
+    const limits = { maxTokens: prefillTokens + maxSequences, maxLogits: maxSequences };
+    const model = new DeepseekV3(config, weights, ops, limits);
+    const cache = new LatentCache(config, cacheBytes, ops);
+    if (cache.maxTokens < 2)
+      throw new CheckpointError("too_large", folder, `needs a cache of more than ${cacheBytes} bytes`);
+    warmUp(model, cache);
+    return { model, cache };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new CheckpointError("too_large", folder, `does not fit the memory (${error.message})`);
   }
-  return {
-    name: settings.name ?? config.name ?? settings.folder.split(/[\\/]/).findLast(Boolean) ?? "model",
-    contextLength: Math.min(config.maxPositions, cache.maxTokens),
-    endTokens: new Set(config.endTokens),
-    defaultTemperature: config.defaultTemperature,
-    defaultTopP: config.defaultTopP,
-    tokenizer,
-    template,
-    toolTokens: toolTokensOf(tokenizer),
-    cache,
-    scheduler: new Scheduler(model, cache, { ...settings, prefillTokens }, betweenSteps),
-  };
+}
+
+/** Takes all memory and compiles what steps need, so that the first request waits for neither. */
+function warmUp(model: DeepseekV3, cache: LatentCache): void {
+  const most = Math.min(9, cache.maxTokens, model.config.maxPositions);
+  const sequence = cache.open(most);
+  assert(sequence);
+  model.forward([{ tokens: new Array(most - 1).fill(0), cache: sequence, wanted: "last" }], cache);
+  model.forward([{ tokens: [0], cache: sequence, wanted: "last" }], cache);
+  sequence.close();
 }
 
 export class Engine {

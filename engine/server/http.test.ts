@@ -45,7 +45,8 @@ let server: Server;
 let url: string;
 
 beforeAll(async () => {
-  const settings = { folder, name: undefined, maxSequences: 4, maxQueue: 2, cacheBytes: 64 * 1024 * 1024 };
+  const limits = { maxSequences: 4, maxQueue: 2, cacheBytes: 64 * 1024 * 1024 };
+  const settings = { folder, name: undefined, ...limits, weights: "f32", threads: 1 } as const;
   model = await loadModel(settings, () => {}, gate.between);
 });
 
@@ -713,8 +714,8 @@ describe("a refusal", () => {
 describe("a context", () => {
   it("clips max_tokens to what the prompt leaves of it, and may be limited by the cache", async () => {
     const bytesPerToken = 5 * 160 * 4;
-    const settings = { folder, name: "small", maxSequences: 1, maxQueue: 1, cacheBytes: 64 * bytesPerToken };
-    const small = await loadModel(settings);
+    const limits = { maxSequences: 1, maxQueue: 1, cacheBytes: 64 * bytesPerToken };
+    const small = await loadModel({ folder, name: "small", ...limits, weights: "f32", threads: 1 });
     expect(small.contextLength).toBe(64);
     engine.serve(small);
     const answer = await whole({ model: "small", max_tokens: 4_096 });

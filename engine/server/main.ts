@@ -26,7 +26,9 @@ async function main(): Promise<void> {
   await listen(server, settings);
   const started = performance.now();
   const model = await loadModel({ ...settings, folder: settings.model }, showProgress(settings.model));
-  console.error(`engine: loaded ${model.name} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  const { variant, threads } = model.ops;
+  console.error(`engine: loaded ${model.name} in ${seconds} s: ${variant}, ${threads} threads`);
   engine.serve(model);
   announce({
     ready: true,
