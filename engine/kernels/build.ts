@@ -6,6 +6,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Flavour, generate } from "./generate.ts";
 
@@ -83,7 +84,7 @@ function sourcesHash(): string {
 }
 
 function compilerVersion(): string {
-  const path = new URL(import.meta.resolve("assemblyscript/package.json"));
+  const path = createRequire(import.meta.url).resolve("assemblyscript/package.json");
   return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
 }
 

@@ -47,6 +47,7 @@ export const commandStore = 6;
 export const commandAttend = 7;
 export const commandPack = 8;
 export const commandGather = 9;
+export const commandRead = 10;
 
 /** Tokens that attention takes together, so that their cached positions are read from near memory. */
 export const attentionTokens = 8;

@@ -3,6 +3,7 @@
  * back: a model takes what it needs once. What is handed out and not touched costs nothing.
  */
 import { threadMemoryAt, threadMemoryBytes } from "./constants.ts";
+import { Memory, type WasmMemory } from "./webassembly.ts";
 
 const pageBytes = 65_536;
 const cacheLine = 64;
@@ -10,7 +11,7 @@ const cacheLine = 64;
 const addressSpace = 2 ** 32 - pageBytes;
 
 export class KernelMemory {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   readonly #limit: number;
   #next: number;
   /** Each growth makes a new object of the same bytes; tensors keep the one of their time. */
@@ -19,7 +20,7 @@ export class KernelMemory {
   constructor(threads: number, maxBytes = addressSpace) {
     this.#next = threadMemoryAt + threads * threadMemoryBytes;
     this.#limit = Math.min(addressSpace, this.#next + maxBytes);
-    this.memory = new WebAssembly.Memory({
+    this.memory = new Memory({
       initial: Math.ceil(this.#next / pageBytes),
       maximum: 65_536,
       shared: true,

@@ -17,6 +17,7 @@ import {
   commandMatmulHeads,
   commandNorm,
   commandPack,
+  commandRead,
   commandStore,
   exactGroupBytes,
   formatF32,
@@ -28,6 +29,7 @@ import {
 import { KernelMemory } from "./memory.ts";
 import { Program } from "./program.ts";
 import { chooseVariant, type Variant } from "./variants.ts";
+import { Module } from "./webassembly.ts";
 
 export { variants } from "./variants.ts";
 
@@ -42,7 +44,7 @@ export interface OpsOptions {
 }
 
 /** Errors: RangeError for a variant that this processor does not run exactly. */
-export async function openOps(options: OpsOptions): Promise<Ops> {
+export async function openOps(options: OpsOptions): Promise<KernelOps> {
   const { weights, threads, maxBytes } = options;
   assert(Number.isInteger(threads) && threads >= 1);
   const variant = chooseVariant(weights, options.variant);
@@ -50,7 +52,7 @@ export async function openOps(options: OpsOptions): Promise<Ops> {
   // The baseline compiler's code is several times slower, and a decode step is too short to leave it soon.
   setFlagsFromString("--no-liftoff");
   const memory = new KernelMemory(threads, maxBytes);
-  const pool = await ThreadPool.open(new WebAssembly.Module(bytes), memory.memory, threads);
+  const pool = await ThreadPool.open(new Module(bytes), memory.memory, threads);
   return new KernelOps(variant, memory, pool);
 }
 
@@ -94,7 +96,7 @@ function recordBytes(columns: number, format: number): number {
   );
 }
 
-class KernelOps implements Ops {
+export class KernelOps implements Ops {
   readonly variant: string;
   readonly weights: Precision;
   readonly threads: number;
@@ -295,6 +297,16 @@ class KernelOps implements Ops {
     const words = [to, from, slices, batch.slices.length, ...cache, width, rank, heads];
     const positions = batch.slices.reduce((sum, { rows, position }) => sum + rows * (position + rows), 0);
     this.#run(commandAttend, words, positions * heads * (width + rank), scale);
+  }
+
+  /** Reads memory of these operations and does nothing with it. For benchmarks: what memory allows. */
+  read(address: number, bytes: number): void {
+    assert(address >= 0 && address + bytes <= this.allocatedBytes);
+    this.#run(commandRead, [address, Math.floor(bytes / 64)], bytes);
+  }
+
+  readMatrix(matrix: Matrix): void {
+    this.read(kernelMatrix(matrix).address, matrix.bytes);
   }
 
   close(): void {

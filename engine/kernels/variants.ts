@@ -5,6 +5,7 @@
 import type { Precision } from "../layers/ops.ts";
 import { formatExact, formatF32, formatRelaxed } from "./constants.ts";
 import type { Flavour } from "./generate.ts";
+import { Instance, Module } from "./webassembly.ts";
 
 export interface Variant {
   readonly name: string;
@@ -60,7 +61,7 @@ const probe = Uint8Array.of(
 
 /** What the relaxed dot product makes of four times 127 x 255: it may saturate on the way, or take 255 for -1. */
 export function probeRelaxedDot(): number {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(probe));
+  const { exports } = new Instance(new Module(probe));
   return (exports.dot as (a: number, b: number) => number)(0x7f7f7f7f, -1);
 }
 

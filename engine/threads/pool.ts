@@ -3,12 +3,14 @@
  * other is started. They meet in the kernels (kernels/assembly/threads.ts): a barrier spins for some time and then
  * sleeps, so an idle engine uses no processor.
  */
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { epochAt, spinsAt, stopAt } from "../kernels/constants.ts";
+import { Instance, type WasmMemory, type WasmModule } from "../kernels/webassembly.ts";
 
 export interface ThreadData {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  readonly module: WasmModule;
+  readonly memory: WasmMemory;
   readonly thread: number;
   readonly threads: number;
 }
@@ -34,12 +36,8 @@ export class ThreadPool {
     this.#workers = workers;
   }
 
-  static async open(
-    module: WebAssembly.Module,
-    memory: WebAssembly.Memory,
-    threads: number,
-  ): Promise<ThreadPool> {
-    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  static async open(module: WasmModule, memory: WasmMemory, threads: number): Promise<ThreadPool> {
+    const { exports } = new Instance(module, { env: { memory } });
     const kernels = exports as unknown as Kernels;
     const words = new Int32Array(memory.buffer);
     if (threads > 1) words[spinsAt / 4] = spinsIn(kernels, spinMicroseconds);
@@ -64,7 +62,7 @@ export class ThreadPool {
 
 /** A worker that has its kernels and waits for work. It keeps no process alive. */
 function start(data: ThreadData): Promise<Worker> {
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+  const worker = new Worker(join(import.meta.dirname, "worker.ts"), {
     workerData: data,
     name: `kernels ${data.thread}`,
   });

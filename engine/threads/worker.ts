@@ -2,10 +2,11 @@
 import { writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { failedAt } from "../kernels/constants.ts";
+import { Instance } from "../kernels/webassembly.ts";
 import type { ThreadData } from "./pool.ts";
 
 const { module, memory, thread, threads } = workerData as ThreadData;
-const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+const { exports } = new Instance(module, { env: { memory } });
 parentPort?.postMessage("ready");
 try {
   (exports.work as (thread: number, threads: number) => void)(thread, threads);

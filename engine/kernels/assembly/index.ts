@@ -12,6 +12,7 @@ import {
   commandMatmulHeads,
   commandNorm,
   commandPack,
+  commandRead,
   commandStore,
   programAt,
 } from "../constants";
@@ -19,7 +20,7 @@ import { attend, storeSlice } from "./attention";
 import { experts, matmul, matmulHeads, share } from "./matmul";
 import { gather, pack } from "./pack";
 import { barrier, isStopped, nextEpoch, publish, spin } from "./threads";
-import { addTo, norm } from "./vector";
+import { addTo, norm, read } from "./vector";
 
 export { spin };
 
@@ -150,6 +151,9 @@ function execute(thread: i32, threads: i32): void {
           share(integer(c, 7), thread + 1, threads),
         );
         break;
+      case commandRead:
+        readShare(address(c, 2), integer(c, 3), thread, threads);
+        break;
       default:
         unreachable();
     }
@@ -201,4 +205,17 @@ function store_(c: usize, thread: i32, threads: i32): void {
       width,
     );
   }
+}
+
+/** What was read last, so that no compiler leaves the reading out. */
+let lastRead: i32 = 0;
+
+function readShare(from: usize, lines: i32, thread: i32, threads: i32): void {
+  const first = share(lines, thread, threads),
+    end = share(lines, thread + 1, threads);
+  lastRead = read(from + ((<usize>first) << 6), (<usize>(end - first)) << 6);
+}
+
+export function lastValueRead(): i32 {
+  return lastRead;
 }

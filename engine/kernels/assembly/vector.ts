@@ -111,3 +111,18 @@ export function norm(out: usize, x: usize, weight: usize, width: i32, epsilon: f
     store<f32>(out + i, load<f32>(weight + i) * (load<f32>(x + i) * factor));
   }
 }
+
+/** Reads `bytes` (a multiple of 64) and gives something that depends on all of them: how fast memory can be read. */
+export function read(from: usize, bytes: usize): i32 {
+  let a = i32x4.splat(0),
+    b = i32x4.splat(0),
+    c = i32x4.splat(0),
+    d = i32x4.splat(0);
+  for (const end = from + bytes; from < end; from += 64) {
+    a = v128.xor(a, v128.load(from));
+    b = v128.xor(b, v128.load(from, 16));
+    c = v128.xor(c, v128.load(from, 32));
+    d = v128.xor(d, v128.load(from, 48));
+  }
+  return i32x4.extract_lane(v128.xor(v128.xor(a, b), v128.xor(c, d)), 0);
+}
