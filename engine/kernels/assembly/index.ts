@@ -49,7 +49,11 @@ function address(command: usize, index: i32): usize {
 
 function execute(thread: i32, threads: i32): void {
   let c: usize = programAt;
-  for (let code = load<i32>(c); code !== commandEnd; code = load<i32>(c)) {
+  let code = load<i32>(c);
+  while (code !== commandEnd) {
+    // Read before the last barrier: behind it thread 0 may write the next program.
+    const next = c + ((<usize>integer(c, 1)) << 2);
+    const nextCode = load<i32>(next);
     switch (code) {
       case commandMatmul:
         matmul(
@@ -158,7 +162,8 @@ function execute(thread: i32, threads: i32): void {
         unreachable();
     }
     barrier(threads);
-    c += (<usize>integer(c, 1)) << 2;
+    c = next;
+    code = nextCode;
   }
 }
 
