@@ -13,10 +13,14 @@ import {
 import { blockTokens } from "../cache/block-pool.ts";
 import { LatentCache, type SequenceCache } from "../cache/latent.ts";
 import { Prefix } from "../cache/prefix.ts";
+import { parseConfig } from "../checkpoint/config.ts";
+import { RandomWeights } from "../checkpoint/random.ts";
 import { openOps, variants } from "../kernels/ops.ts";
 import type { Ops } from "../layers/ops.ts";
 import { PlainOps } from "../layers/plain.ts";
 import { Random } from "../sampling/random.ts";
+import { DeepseekV3 } from "./deepseek-v3.ts";
+import { packWeights } from "./deepseek-v3-weights.ts";
 
 // Expected values were made with Hugging Face transformers by test/fixtures/engine/make.py.
 const tolerance = 1e-4;
@@ -139,6 +143,25 @@ describe.each(computing)("$name, threads: $threads", ({ name: computer, weights,
       expect(opened.run(next, opened.cache.open(256)!)).toEqual(logits);
       hit.close();
     }
+  });
+
+  it.runIf(computer !== "javascript f32")("gives a long prompt the same bits in any chunks", async () => {
+    const json = JSON.parse(readFileSync(join(fixtures, "grouped/config.json"), "utf8"));
+    const config = parseConfig({ ...json, max_position_embeddings: 65_536 }, "a longer context");
+    const packed = await packWeights(new RandomWeights(1), config, ops);
+    const model = new DeepseekV3(config, packed, ops, { maxTokens: 700, maxLogits: 1 });
+    const cache = new LatentCache(config, 16 * 1024 * 1024, ops);
+    const prompt = Array.from({ length: 3_000 }, (_, i) => (i * i) % config.vocabSize);
+    const last = [700, 171].map((chunk) => {
+      const sequence = cache.open(prompt.length)!;
+      let logits = new Float32Array(0);
+      for (let from = 0; from < prompt.length; from += chunk) {
+        const part = { tokens: prompt.slice(from, from + chunk), cache: sequence, wanted: "last" } as const;
+        logits = model.forward([part], cache)[0].slice();
+      }
+      return logits;
+    });
+    expect(last[0]).toEqual(last[1]);
   });
 
   it("computes a sequence the same in cache blocks that another left behind", async () => {

@@ -121,6 +121,11 @@ export class Workload {
     return counter.measured();
   }
 
+  /** Of each sequence, the one that the model said last. */
+  get lastTokens(): number[] {
+    return this.#running.map(({ lastToken }) => lastToken);
+  }
+
   close(): void {
     this.ops.close();
   }

@@ -34,6 +34,8 @@ export class Scheduler {
   /** In order of arrival. */
   readonly #running: Sequence[] = [];
   #looping = false;
+  /** Tokens that steps have computed, of prompts and answers. */
+  computedTokens = 0;
 
   /** `betweenSteps` is awaited before each step; tests let steps happen one by one with it. */
   constructor(
@@ -127,6 +129,7 @@ export class Scheduler {
       return;
     }
     for (const [i, { sequence, tokens }] of started.entries()) {
+      this.computedTokens += tokens;
       if (!sequence.isPrefilled) sequence.prefilledTokens += tokens;
       if (logits[i].length > 0) this.#sample(sequence, logits[i]);
     }

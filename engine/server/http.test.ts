@@ -487,7 +487,12 @@ describe("the prefix cache", () => {
     const first = await whole({}, salt);
     expect(cached(first.usage)).toBe(0);
     const messages = turns(first.choices[0].message.content);
+    const before = model.scheduler.computedTokens;
     const second = await whole({ messages }, { ...salt, "x-causeway-attempt-id": "turn.2" });
+    // The rest of the prompt, and the answer but for its last token.
+    const { prompt_tokens, completion_tokens } = second.usage;
+    const computed = model.scheduler.computedTokens - before;
+    expect(computed).toBe(prompt_tokens - cached(second.usage) + completion_tokens - 1);
     // The prompt, the answer and its end token, less what does not fill a block.
     expect(cached(second.usage)).toBeGreaterThanOrEqual(16 * Math.floor(first.usage.prompt_tokens / 16));
     expect(cached(second.usage)).toBe(16 * Math.floor((first.usage.total_tokens - 1) / 16));
@@ -503,15 +508,16 @@ describe("the prefix cache", () => {
     expect(textOf(again)).toBe(second.choices[0].message.content);
   });
 
-  it("takes back an aborted attempt's memory before its next turn, and keeps what it computed", async () => {
+  it("takes back an aborted attempt's place and memory before its next step, and keeps what it computed", async () => {
     gate.hold();
     const headers = { "x-causeway-attempt-id": "abort.1", "x-causeway-cache-salt": "acct_abort" };
     const pending = post({ ...question, stream: true }, headers);
     await gate.turn();
     await pending;
     expect(model.cache.reservedBytes).toBeGreaterThan(0);
+    expect(model.scheduler.running).toBe(1);
     await ask("DELETE", "/causeway/v1/attempts/abort.1");
-    expect(model.cache.reservedBytes).toBe(0);
+    expect([model.cache.reservedBytes, model.scheduler.running]).toEqual([0, 0]);
     gate.open();
     const { usage } = await whole({ max_tokens: 1 }, { "x-causeway-cache-salt": "acct_abort" });
     expect(cached(usage)).toBe(16 * Math.floor((usage.prompt_tokens - 1) / 16));

@@ -62,10 +62,16 @@ async function start(): Promise<void> {
   );
   for (const engine of fleet.slice(0, settings.engines)) {
     children.push(
-      await engineChild(engine, settings.port === 0, secrets.BACKEND_LOCAL_SECRET, (ready, pid) => {
-        line(engine.name, `is up at http://127.0.0.1:${ready.port}`);
-        running.engine(engine, ready, pid);
-      }),
+      await engineChild(
+        engine,
+        settings.engines,
+        settings.port === 0,
+        secrets.BACKEND_LOCAL_SECRET,
+        (ready, pid) => {
+          line(engine.name, `is up at http://127.0.0.1:${ready.port}`);
+          running.engine(engine, ready, pid);
+        },
+      ),
     );
   }
   await Promise.all(children.map((child) => child.start()));

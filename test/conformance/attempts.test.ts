@@ -449,14 +449,64 @@ describe("cached tokens", () => {
   });
 });
 
-it("gives each of eight clients at once the answer that it has alone", async () => {
-  const countries = ["Italy", "France", "Spain", "Japan", "Egypt", "Peru", "Kenya", "Norway"];
-  const ask = async (country: string) => {
-    const messages = [{ role: "user", content: `What is the capital of ${country}?` }];
-    return (await json(await post(undefined, { messages }))).choices[0].message.content;
-  };
-  const together = await Promise.all(countries.map(ask));
-  for (const [i, country] of countries.entries()) expect(await ask(country)).toBe(together[i]);
+describe("eight clients at once", () => {
+  /** Streams of every kind, short and long, greedy and sampled. */
+  const requests = [
+    { messages: [{ role: "user", content: "What is the capital of Italy?" }] },
+    { messages: [{ role: "user", content: "Tell me of the sea." }], temperature: 1.8, seed: 1 },
+    { messages: [{ role: "user", content: "Tell me of the sea." }], temperature: 1.8, seed: 2 },
+    { messages: [{ role: "user", content: "Explain multi-head latent attention." }], temperature: 0.7, top_p: 0.9, seed: 3 },
+    { messages: [{ role: "user", content: "What is a token? ".repeat(40) }], temperature: 1.5, top_k: 20, seed: 4 },
+    { messages: [{ role: "user", content: "ha ".repeat(25) }], temperature: 0, max_tokens: 120 },
+    { messages: [{ role: "user", content: "Hello" }], n: 3, temperature: 1, seed: 5 },
+    { messages: [{ role: "user", content: "Hello" }], presence_penalty: 1, frequency_penalty: 1, stop: [" a"] },
+  ]; // biome-ignore format: a table
+  let other: EngineProcess;
+  beforeAll(async () => {
+    other = await startEngine("--max-sequences", "8", "--threads", "2");
+  });
+  afterAll(() => other.stop());
+
+  async function ask(request: object): Promise<string[]> {
+    const response = await other.fetch("/v1/chat/completions", {
+      method: "POST",
+      headers: { "x-causeway-answer-id": "a", "x-causeway-answer-created": "1" },
+      body: JSON.stringify({ model: other.ready.model, stream: true, max_tokens: 60, ...request }),
+    });
+    const events = (await response.text()).split("\n\n").filter((event) => event && event !== ": at work");
+    // Of n choices each has its order; how they are interleaved depends on who else waits.
+    return events.toSorted((a, b) => choiceOf(a) - choiceOf(b));
+  }
+
+  const choiceOf = (event: string) =>
+    event === "data: [DONE]" ? 99 : JSON.parse(event.slice("data: ".length)).choices[0].index;
+
+  it("each get the stream that they have alone, event by event", async () => {
+    const together = await Promise.all(requests.map(ask));
+    for (const [i, request] of requests.entries()) {
+      expect(await ask(request)).toEqual(together[i]);
+      expect(together[i].length).toBeGreaterThan(3);
+    }
+    // Other seeds, other texts.
+    expect(together[1]).not.toEqual(together[2]);
+  });
+
+  it("that leave take nothing from those who stay", async () => {
+    const alone = await ask(requests[5]);
+    const leaving = new AbortController();
+    const others = requests.slice(0, 5).map((request) =>
+      other.fetch("/v1/chat/completions", {
+        method: "POST",
+        body: JSON.stringify({ model: other.ready.model, stream: true, ...request }),
+        signal: leaving.signal,
+      }),
+    );
+    const staying = ask(requests[5]);
+    await others[0];
+    leaving.abort();
+    await Promise.allSettled(others);
+    expect(await staying).toEqual(alone);
+  });
 });
 
 it("leaves nothing running behind", async () => {
