@@ -12,6 +12,7 @@ const endToken = 9;
 /** A model that answers each token with the next number, and 8 with the end token. It notes what it was asked. */
 class CountingModel implements LanguageModel {
   readonly attentionDoublesCostAt = 1_000;
+  lastStep = { tokens: 0, weightBytes: 0 };
   /** The tokens of each part of each step. */
   readonly steps: (readonly number[])[][] = [];
 
@@ -21,6 +22,7 @@ class CountingModel implements LanguageModel {
 
   forward(parts: readonly Part[]): Float32Array[] {
     this.steps.push(parts.map((part) => part.tokens));
+    this.lastStep = { tokens: parts.reduce((sum, { tokens }) => sum + tokens.length, 0), weightBytes: 100 };
     return parts.map(({ tokens, cache, wanted }) => {
       if (tokens.includes(-1)) throw new Error("a step that fails");
       cache.grow(tokens.length);
@@ -204,6 +206,7 @@ describe("several sequences", () => {
     scheduler.submit(second.sequence);
     await step(3);
     expect(model.sizes).toEqual([[1], [1, 32], [1, 18], [1, 1]]);
+    expect(scheduler.totals).toEqual({ steps: 4, tokens: 55, weightBytes: 400 });
     expect([first.tokens, second.tokens]).toEqual([
       [1, 2, 3, 4],
       [2, 3],

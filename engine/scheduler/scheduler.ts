@@ -6,13 +6,15 @@
  */
 import { strict as assert } from "node:assert";
 import type { LatentCache } from "../cache/latent.ts";
-import type { Part } from "../models/step.ts";
+import type { Part, StepReport } from "../models/step.ts";
 import { type Planned, planStep } from "./plan.ts";
 import type { Sequence, SequenceEnd } from "./sequence.ts";
 
 /** What the scheduler needs of a model. */
 export interface LanguageModel {
   readonly attentionDoublesCostAt: number;
+  /** What the last forward() cost. */
+  readonly lastStep: StepReport;
   forward(parts: readonly Part[], cache: LatentCache): Float32Array[];
 }
 
@@ -34,8 +36,8 @@ export class Scheduler {
   /** In order of arrival. */
   readonly #running: Sequence[] = [];
   #looping = false;
-  /** Tokens that steps have computed, of prompts and answers. */
-  computedTokens = 0;
+  /** Of all steps so far. Tokens are those of prompts and answers; weight bytes are distinct within a step. */
+  readonly totals = { steps: 0, tokens: 0, weightBytes: 0 };
 
   /** `betweenSteps` is awaited before each step; tests let steps happen one by one with it. */
   constructor(
@@ -128,8 +130,10 @@ export class Scheduler {
       for (const { sequence } of started) this.#end(sequence, { kind: "failed", error });
       return;
     }
+    this.totals.steps++;
+    this.totals.tokens += this.#model.lastStep.tokens;
+    this.totals.weightBytes += this.#model.lastStep.weightBytes;
     for (const [i, { sequence, tokens }] of started.entries()) {
-      this.computedTokens += tokens;
       if (!sequence.isPrefilled) sequence.prefilledTokens += tokens;
       if (logits[i].length > 0) this.#sample(sequence, logits[i]);
     }

@@ -59,10 +59,14 @@ export async function loadModel(
     () => false,
   );
   if (!isFolder) throw new CheckpointError("missing", folder, "is not a folder");
-  const tokenizer = await Tokenizer.load(folder);
-  const template = await ChatTemplate.load(folder);
-  const ops = await openOps(settings);
+  const opening = openOps(settings);
+  // Awaited below; until then a failure of its own is nobody's.
+  opening.catch(() => {});
   try {
+    // While the threads start.
+    const tokenizer = await Tokenizer.load(folder);
+    const template = await ChatTemplate.load(folder);
+    const ops = await opening;
     const { model, cache } = await openModel(settings, ops, progress);
     const { config } = model;
     if (tokenizer.size > config.vocabSize) {
@@ -83,7 +87,10 @@ export async function loadModel(
       ops,
     };
   } catch (error) {
-    ops.close();
+    opening.then(
+      (ops) => ops.close(),
+      () => {},
+    );
     throw error;
   }
 }

@@ -487,11 +487,11 @@ describe("the prefix cache", () => {
     const first = await whole({}, salt);
     expect(cached(first.usage)).toBe(0);
     const messages = turns(first.choices[0].message.content);
-    const before = model.scheduler.computedTokens;
+    const before = model.scheduler.totals.tokens;
     const second = await whole({ messages }, { ...salt, "x-causeway-attempt-id": "turn.2" });
     // The rest of the prompt, and the answer but for its last token.
     const { prompt_tokens, completion_tokens } = second.usage;
-    const computed = model.scheduler.computedTokens - before;
+    const computed = model.scheduler.totals.tokens - before;
     expect(computed).toBe(prompt_tokens - cached(second.usage) + completion_tokens - 1);
     // The prompt, the answer and its end token, less what does not fill a block.
     expect(cached(second.usage)).toBeGreaterThanOrEqual(16 * Math.floor(first.usage.prompt_tokens / 16));

@@ -107,6 +107,9 @@ function sendMetrics(response: ServerResponse, engine: Engine): void {
     waiting: model?.scheduler.waiting ?? 0,
     cacheUse: model?.cache.use ?? 0,
     cacheBytesPerToken: model?.cache.bytesPerToken ?? 0,
+    steps: model?.scheduler.totals.steps ?? 0,
+    computedTokens: model?.scheduler.totals.tokens ?? 0,
+    weightBytes: model?.scheduler.totals.weightBytes ?? 0,
   });
   response.writeHead(200, {
     "content-type": "text/plain; version=0.0.4; charset=utf-8",

@@ -1,7 +1,8 @@
 import { expect, it } from "vitest";
 import { Metrics } from "./metrics.ts";
 
-const gauges = { model: 'a "model"\\', running: 2, waiting: 1, cacheUse: 0.25, cacheBytesPerToken: 3_200 };
+const scheduler = { running: 2, waiting: 1, steps: 7, computedTokens: 20, weightBytes: 9_000 };
+const gauges = { model: 'a "model"\\', ...scheduler, cacheUse: 0.25, cacheBytesPerToken: 3_200 };
 
 it("counts tokens, endings and times under vLLM's names", () => {
   const metrics = new Metrics();
@@ -22,6 +23,9 @@ it("counts tokens, endings and times under vLLM's names", () => {
     `causeway:prefix_cache_hits_total{${label}} 32`,
     `causeway:prompt_tokens_total{${label}} 40`,
     `causeway:generation_tokens_total{${label}} 3`,
+    `causeway:engine_steps_total{${label}} 7`,
+    `causeway:computed_tokens_total{${label}} 20`,
+    `causeway:weight_bytes_read_total{${label}} 9000`,
     `causeway:request_success_total{${label},finished_reason="stop"} 1`,
     `causeway:time_to_first_token_seconds_bucket{${label},le="0.1"} 0`,
     `causeway:time_to_first_token_seconds_bucket{${label},le="0.25"} 1`,

@@ -23,6 +23,10 @@ export interface Gauges {
   /** 0 to 1. */
   readonly cacheUse: number;
   readonly cacheBytesPerToken: number;
+  /** Totals of the scheduler. */
+  readonly steps: number;
+  readonly computedTokens: number;
+  readonly weightBytes: number;
 }
 
 export class Metrics {
@@ -70,6 +74,9 @@ export class Metrics {
       metric("prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", one(this.#cachedTokens)),
       metric("prompt_tokens_total", "counter", "Prompt tokens, cached ones included.", one(this.#promptTokens)),
       metric("generation_tokens_total", "counter", "Tokens sampled.", one(this.#generatedTokens)),
+      metric("engine_steps_total", "counter", "Forward passes.", one(gauges.steps)),
+      metric("computed_tokens_total", "counter", "Tokens that they computed, of prompts and answers.", one(gauges.computedTokens)),
+      metric("weight_bytes_read_total", "counter", "Bytes of weights that they read, each weight once a pass.", one(gauges.weightBytes)),
       metric("request_success_total", "counter", "Requests that ended, by how.", endings),
       metric("time_to_first_token_seconds", "histogram", "From the request's receipt to its first token.", this.#firstToken.samples(label)),
       metric("time_per_output_token_seconds", "histogram", "From one token of a request to its next.", this.#betweenTokens.samples(label)),
