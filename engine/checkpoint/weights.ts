@@ -107,11 +107,14 @@ export class Weights implements WeightSource {
       const stored = this.#stored.subarray(0, count * valueBytes);
       await file.read(entry, stored, row * columns * valueBytes);
       this.#count(stored.length);
-      each(row, this.#decode(stored, count, scales, row, columns));
+      each(
+        row,
+        entry.dtype === "F32" ? f32FromBytes(stored) : this.#decode(stored, count, scales, row, columns),
+      );
     }
   }
 
-  /** valueBytes tells the dtype: 4 is F32, and of the others only fp8 has scales. */
+  /** fp8 where there are scales, else bf16. */
   #decode(
     stored: Uint8Array<ArrayBuffer>,
     count: number,
@@ -119,7 +122,6 @@ export class Weights implements WeightSource {
     firstRow: number,
     columns: number,
   ): Float32Array {
-    if (stored.length === 4 * count) return f32FromBytes(stored);
     if (this.#values.length < count) this.#values = new Float32Array(count);
     const values = this.#values.subarray(0, count);
     if (scales) f32FromScaledE4m3(values, stored, scales, firstRow, columns);
