@@ -21,23 +21,24 @@ export const formatF32 = 0;
 export const formatExact = 1;
 export const formatRelaxed = 2;
 
-/** Control words, each on a cache line of its own. */
-export const epochAt = 64;
-export const arrivedAt = 128;
-export const generationAt = 192;
+/** Control words, each on a cache line of its own; assembly/threads.ts tells what they mean. */
+export const claimAt = 64;
+export const doneAt = 128;
+export const phaseAt = 192;
 export const sleepersAt = 256;
-export const failedAt = 320;
-export const stopAt = 384;
-export const spinsAt = 448;
+export const mainSleepsAt = 320;
+export const failedAt = 384;
+export const stopAt = 448;
+export const spinsAt = 512;
+export const threadsAt = 576;
 
-/** Commands that are being executed: words, each command begins with its code and the number of its words. */
-export const programAt = 4096;
-export const programBytes = 61_440;
+/** The command that is being executed: its code and its arguments, a word each. */
+export const commandAt = 4096;
+export const commandBytes = 256;
 /** Each thread's own memory for what does not leave a command. */
 export const threadMemoryAt = 65_536;
 export const threadMemoryBytes = 65_536;
 
-export const commandEnd = 0;
 export const commandMatmul = 1;
 export const commandMatmulHeads = 2;
 export const commandExperts = 3;

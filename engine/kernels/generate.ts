@@ -156,77 +156,95 @@ function widenScales(vector: string, half: number): string {
   return `i8x16.shuffle(${zeros}, ${vector}, ${lanes.join(", ")})`;
 }
 
-/** int8: blocks of 16 rows x 32 columns, each with its scales. x: groups as assembly/quantise.ts writes them. */
+/**
+ * int8: blocks of 16 rows x 32 columns, each with its scales. x: groups as assembly/quantise.ts writes them.
+ * A group's weights are done with before the next group's are touched, so that memory is read in one stream, also
+ * where registers hold the accumulators of only some row vectors at a time; the rows' sums then live in y.
+ */
 function productInt8(tokens: number, dot: Int8Dot): string {
   const vectors = dot.vectors[tokens];
+  const passes = range(rowVectors / vectors);
   const groupBytes = 32 * dot.activationBytes + 8;
+  const inRegisters = passes.length === 1;
   const lines = [signature(dot.name, tokens)];
+  const each = (write: (t: number, row: number) => string) => {
+    for (const t of range(tokens)) for (const row of range(rowVectors)) lines.push(write(t, row));
+  };
   lines.push(
     `  const blockBytes = (<usize>columns >> 5) * ${int8BlockBytes};`,
     "  for (let block = 0; block < blocks; block++) {",
     "    const end = w + blockBytes;",
   );
-  const sums = range(tokens).flatMap((t) => range(vectors).map((v) => [t, v] as const));
-  for (const pass of range(rowVectors / vectors)) {
-    lines.push("    {");
-    for (const t of range(tokens)) lines.push(`      let p${t} = x${t};`);
-    for (const [t, v] of sums) lines.push(`      let f${t}_${v} = f32x4.splat(0);`);
-    lines.push(`      for (let p = w; p < end; p += ${int8BlockBytes}) {`);
-    const correction = (t: number) => `v128.load32_splat(${at(`p${t}`, groupBytes - 4)})`;
-    if (dot.startsWithCorrection) {
-      for (const t of range(tokens)) lines.push(`        const c${t} = ${correction(t)};`);
-    }
-    for (const quad of range(8)) {
-      for (const v of range(vectors)) {
-        for (const part of range(dot.parts)) {
-          const offset = int8ScaleBytes + (quad * rowVectors + pass * vectors + v) * 16 + part * 8;
-          lines.push(`        const w${quad}_${v}_${part} = ${dot.weights(at("p", offset), part)};`);
-        }
-      }
-      for (const t of range(tokens)) {
-        lines.push(
-          `        const x${quad}_${t} = ${dot.activation(at(`p${t}`, quad * 4 * dot.activationBytes))};`,
-        );
-        for (const v of range(vectors)) {
-          for (const part of range(dot.parts)) {
-            const sum = `a${t}_${v}_${part}`;
-            const before = quad > 0 ? sum : dot.startsWithCorrection ? `c${t}` : undefined;
-            const value = dot.add(before, `w${quad}_${v}_${part}`, `x${quad}_${t}`);
-            lines.push(`        ${quad === 0 ? "let " : ""}${sum} = ${value};`);
-          }
-        }
-      }
-    }
-    for (const v of range(vectors)) {
-      const row = pass * vectors + v;
-      if (row % 2 === 0 || vectors === 1) {
-        lines.push(`        const h${row >> 1} = v128.load(${at("p", (row >> 1) * 16)});`);
-      }
-      lines.push(`        const z${v} = ${widenScales(`h${row >> 1}`, row & 1)};`);
-    }
-    for (const t of range(tokens)) {
-      lines.push(`        const e${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 8)});`);
-      if (!dot.startsWithCorrection) lines.push(`        const c${t} = ${correction(t)};`);
-      for (const v of range(vectors)) {
-        const parts = range(dot.parts).map((part) => `a${t}_${v}_${part}`);
-        const value = `f32x4.convert_i32x4_s(${dot.finish(parts, `c${t}`)})`;
-        // Rounded twice in every flavour: all int8 variants and the plain reference give the same bits.
-        lines.push(
-          `        f${t}_${v} = f32x4.add(f32x4.mul(${value}, f32x4.mul(e${t}, z${v})), f${t}_${v});`,
-        );
-      }
-    }
-    for (const t of range(tokens)) lines.push(`        p${t} += ${groupBytes};`);
-    lines.push("      }");
-    for (const [t, v] of sums) {
-      lines.push(`      v128.store(y${t}, f${t}_${v}, ${(pass * vectors + v) * 16});`);
-    }
-    lines.push("    }");
+  for (const t of range(tokens)) lines.push(`    let p${t} = x${t};`);
+  if (inRegisters) each((t, row) => `    let f${t}_${row} = f32x4.splat(0);`);
+  else each((t, row) => `    v128.store(y${t}, f32x4.splat(0), ${row * 16});`);
+  lines.push(`    for (; w < end; w += ${int8BlockBytes}) {`);
+  for (const pass of passes) {
+    lines.push(
+      "      {",
+      ...groupOfRows(dot, tokens, pass, inRegisters).map((line) => `        ${line}`),
+      "      }",
+    );
   }
-  lines.push("    w = end;");
+  for (const t of range(tokens)) lines.push(`      p${t} += ${groupBytes};`);
+  lines.push("    }");
+  if (inRegisters) each((t, row) => `    v128.store(y${t}, f${t}_${row}, ${row * 16});`);
   for (const t of range(tokens)) lines.push(`    y${t} += ${rowsInBlock * 4};`);
   lines.push("  }", "}");
   return lines.join("\n");
+}
+
+/** One group of 32 columns for the row vectors of a pass: the integers' sums, and those added to the rows' sums. */
+function groupOfRows(dot: Int8Dot, tokens: number, pass: number, inRegisters: boolean): string[] {
+  const vectors = dot.vectors[tokens];
+  const groupBytes = 32 * dot.activationBytes + 8;
+  const correction = (t: number) => `v128.load32_splat(${at(`p${t}`, groupBytes - 4)})`;
+  const lines: string[] = [];
+  if (dot.startsWithCorrection) {
+    for (const t of range(tokens)) lines.push(`const c${t} = ${correction(t)};`);
+  }
+  for (const quad of range(8)) {
+    for (const v of range(vectors)) {
+      for (const part of range(dot.parts)) {
+        const offset = int8ScaleBytes + (quad * rowVectors + pass * vectors + v) * 16 + part * 8;
+        lines.push(`const w${quad}_${v}_${part} = ${dot.weights(at("w", offset), part)};`);
+      }
+    }
+    for (const t of range(tokens)) {
+      lines.push(`const x${quad}_${t} = ${dot.activation(at(`p${t}`, quad * 4 * dot.activationBytes))};`);
+      for (const v of range(vectors)) {
+        for (const part of range(dot.parts)) {
+          const sum = `a${t}_${v}_${part}`;
+          const before = quad > 0 ? sum : dot.startsWithCorrection ? `c${t}` : undefined;
+          const value = dot.add(before, `w${quad}_${v}_${part}`, `x${quad}_${t}`);
+          lines.push(`${quad === 0 ? "let " : ""}${sum} = ${value};`);
+        }
+      }
+    }
+  }
+  for (const v of range(vectors)) {
+    const row = pass * vectors + v;
+    const pair = row >> 1;
+    if (row % 2 === 0 || vectors === 1) lines.push(`const h${pair} = v128.load(${at("w", pair * 16)});`);
+    lines.push(`const z${v} = ${widenScales(`h${pair}`, row & 1)};`);
+  }
+  for (const t of range(tokens)) {
+    lines.push(`const e${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 8)});`);
+    if (!dot.startsWithCorrection) lines.push(`const c${t} = ${correction(t)};`);
+    for (const v of range(vectors)) {
+      const row = pass * vectors + v;
+      const parts = range(dot.parts).map((part) => `a${t}_${v}_${part}`);
+      const value = `f32x4.convert_i32x4_s(${dot.finish(parts, `c${t}`)})`;
+      // Rounded twice in every flavour: all int8 variants and the plain reference give the same bits.
+      const scaled = `f32x4.mul(${value}, f32x4.mul(e${t}, z${v}))`;
+      if (inRegisters) lines.push(`f${t}_${row} = f32x4.add(${scaled}, f${t}_${row});`);
+      else {
+        const sum = `v128.load(${at(`y${t}`, row * 16)})`;
+        lines.push(`v128.store(y${t}, f32x4.add(${scaled}, ${sum}), ${row * 16});`);
+      }
+    }
+  }
+  return lines;
 }
 
 /**

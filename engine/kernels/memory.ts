@@ -14,7 +14,7 @@ export class KernelMemory {
   readonly memory: WasmMemory;
   readonly #limit: number;
   #next: number;
-  /** Each growth makes a new object of the same bytes; tensors keep the one of their time. */
+  /** Growing makes new objects of the same bytes, not always at once; tensors keep the one of their time. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
 
   constructor(threads: number, maxBytes = addressSpace) {
@@ -25,7 +25,6 @@ export class KernelMemory {
       maximum: 65_536,
       shared: true,
     });
-    this.#buffers.add(this.memory.buffer);
   }
 
   get allocatedBytes(): number {
@@ -44,12 +43,18 @@ export class KernelMemory {
     const pages = Math.ceil(end / pageBytes) - this.memory.buffer.byteLength / pageBytes;
     if (pages > 0) {
       this.memory.grow(pages);
-      this.#buffers.add(this.memory.buffer);
     }
     this.#next = end;
     return address;
   }
 
+  floats(address: number, length: number): Float32Array {
+    const { buffer } = this.memory;
+    this.#buffers.add(buffer);
+    return new Float32Array(buffer, address, length);
+  }
+
+  /** Whether floats() gave out something of this buffer. */
   holds(buffer: ArrayBufferLike): boolean {
     return this.#buffers.has(buffer);
   }

@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import type { Batch, Matrix, Ops, Precision, Routing, SwigluMatrices } from "../layers/ops.ts";
 import { ThreadPool } from "../threads/pool.ts";
 import { kernelModule } from "./build.ts";
+import { CommandWriter } from "./command-writer.ts";
 import {
   columnsInGroup,
   commandAdd,
@@ -27,7 +28,6 @@ import {
   rowsInBlock,
 } from "./constants.ts";
 import { KernelMemory } from "./memory.ts";
-import { Program } from "./program.ts";
 import { chooseVariant, type Variant } from "./variants.ts";
 import { Module } from "./webassembly.ts";
 
@@ -46,8 +46,12 @@ export interface OpsOptions {
 /** Errors: RangeError for a variant that this processor does not run exactly. */
 export async function openOps(options: OpsOptions): Promise<KernelOps> {
   const { weights, threads, maxBytes } = options;
+  return openKernels(chooseVariant(weights, options.variant), threads, maxBytes);
+}
+
+/** As openOps, with a variant that is not asked whether the processor runs it exactly. */
+export async function openKernels(variant: Variant, threads: number, maxBytes?: number): Promise<KernelOps> {
   assert(Number.isInteger(threads) && threads >= 1);
-  const variant = chooseVariant(weights, options.variant);
   const bytes = await kernelModule(variant.flavour);
   // The baseline compiler's code is several times slower, and a decode step is too short to leave it soon.
   setFlagsFromString("--no-liftoff");
@@ -56,8 +60,8 @@ export async function openOps(options: OpsOptions): Promise<KernelOps> {
   return new KernelOps(variant, memory, pool);
 }
 
-/** Less work than this (products, or values) is done before another thread would hear of it. */
-const worthThreads = 16_384;
+/** Less work than this (products, or values) is done before another thread has taken its part of it. */
+const worthThreads = 65_536;
 /** Rows are copied into the shared memory this many bytes at a time, to be packed. */
 const stagingBytes = 1 << 20;
 
@@ -103,7 +107,7 @@ export class KernelOps implements Ops {
   readonly #format: number;
   readonly #memory: KernelMemory;
   readonly #pool: ThreadPool;
-  readonly #program: Program;
+  readonly #command: CommandWriter;
   /** Room for what an operation computes on the way and for its tables, by name; grows as it is asked for. */
   readonly #rooms = new Map<string, { address: number; bytes: number }>();
   /** Tables of addresses, by what they were made from: weights do not move. */
@@ -118,7 +122,7 @@ export class KernelOps implements Ops {
     this.#format = variant.format;
     this.#memory = memory;
     this.#pool = pool;
-    this.#program = new Program(memory.memory.buffer);
+    this.#command = new CommandWriter(memory.memory.buffer);
   }
 
   get allocatedBytes(): number {
@@ -126,8 +130,7 @@ export class KernelOps implements Ops {
   }
 
   tensor(length: number): Float32Array {
-    const address = this.#memory.allocate(length * 4);
-    return new Float32Array(this.#memory.memory.buffer, address, length);
+    return this.#memory.floats(this.#memory.allocate(length * 4), length);
   }
 
   matrix(rows: number, columns: number, precision?: "f32"): Matrix {
@@ -145,7 +148,7 @@ export class KernelOps implements Ops {
     const staging = this.#room("staging", Math.min(staged, count) * columns * 4);
     for (let row = 0; row < count; row += staged) {
       const band = values.subarray(row * columns, Math.min(row + staged, count) * columns);
-      new Float32Array(this.#memory.memory.buffer, staging, band.length).set(band);
+      this.#memory.floats(staging, band.length).set(band);
       const words = [address, columns, format, firstRow + row, band.length / columns, staging];
       this.#run(commandPack, words, band.length);
     }
@@ -261,8 +264,8 @@ export class KernelOps implements Ops {
     const width = weight.length;
     const length = (rows - 1) * stride + width;
     const addresses = [this.#address(out, length), this.#address(x, length), this.#address(weight, width)];
-    this.#program.singleWithDouble(commandNorm, [...addresses, width, rows, stride], epsilon);
-    this.#pool.run(this.#threadsFor(rows === 1 ? 0 : rows * width));
+    this.#command.writeWithDouble(commandNorm, [...addresses, width, rows, stride], epsilon);
+    this.#pool.run(rows * width >= worthThreads);
   }
 
   add(out: Float32Array, x: Float32Array, length: number): void {
@@ -314,12 +317,8 @@ export class KernelOps implements Ops {
   }
 
   #run(code: number, words: readonly number[], work: number, real?: number): void {
-    this.#program.single(code, words, real);
-    this.#pool.run(this.#threadsFor(work));
-  }
-
-  #threadsFor(work: number): number {
-    return work < worthThreads ? 1 : this.threads;
+    this.#command.write(code, words, real);
+    this.#pool.run(work >= worthThreads);
   }
 
   /** The slices' table (assembly/attention.ts), made once a step. */

@@ -16,8 +16,8 @@ export interface Variant {
   readonly format: number;
 }
 
-/** The best first. */
-const all: readonly Variant[] = [
+/** The best first. Not each of them is right on each processor. */
+export const allVariants: readonly Variant[] = [
   { name: "fma", precision: "f32", flavour: "fma", format: formatF32 },
   { name: "strict", precision: "f32", flavour: "strict", format: formatF32 },
   { name: "relaxed-dot", precision: "int8", flavour: "fma", format: formatRelaxed },
@@ -39,7 +39,7 @@ export function chooseVariant(precision: Precision, name: string | undefined): V
 }
 
 function usable(precision: Precision): Variant[] {
-  return all.filter(
+  return allVariants.filter(
     (variant) => variant.precision === precision && (variant.format !== formatRelaxed || relaxedDotIsExact()),
   );
 }

@@ -29,7 +29,7 @@ function valuesOf(matrix: Matrix): Float32Array {
 }
 
 export class PlainOps implements Ops {
-  readonly variant = "javascript f32";
+  readonly variant: string = "javascript f32";
   readonly weights: Precision = "f32";
   readonly threads = 1;
   allocatedBytes = 0;

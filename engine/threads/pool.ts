@@ -1,22 +1,24 @@
 /**
  * The threads that compute, over one shared memory. The calling thread is the first of them; with one thread no
- * other is started. They meet in the kernels (kernels/assembly/threads.ts): a barrier spins for some time and then
- * sleeps, so an idle engine uses no processor.
+ * other is started. How they share a command stands in kernels/assembly/threads.ts: who finds nothing to take spins
+ * for some time and then sleeps, so an idle engine uses no processor.
  */
+import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { epochAt, spinsAt, stopAt } from "../kernels/constants.ts";
+import { sleepersAt, spinsAt, threadsAt } from "../kernels/constants.ts";
 import { Instance, type WasmMemory, type WasmModule } from "../kernels/webassembly.ts";
 
 export interface ThreadData {
   readonly module: WasmModule;
   readonly memory: WasmMemory;
   readonly thread: number;
-  readonly threads: number;
 }
 
 interface Kernels {
-  run(threads: number): void;
+  runAlone(): void;
+  runShared(): void;
+  stop(): void;
   spin(count: number): number;
 }
 
@@ -40,22 +42,35 @@ export class ThreadPool {
     const { exports } = new Instance(module, { env: { memory } });
     const kernels = exports as unknown as Kernels;
     const words = new Int32Array(memory.buffer);
+    words[threadsAt / 4] = threads;
     if (threads > 1) words[spinsAt / 4] = spinsIn(kernels, spinMicroseconds);
     const workers = await Promise.all(
-      Array.from({ length: threads - 1 }, (_, i) => start({ module, memory, thread: i + 1, threads })),
+      Array.from({ length: threads - 1 }, (_, i) => start({ module, memory, thread: i + 1 })),
     );
     return new ThreadPool(threads, kernels, words, workers);
   }
 
-  /** Executes the program in memory on `threads` of the threads: all of them or this one alone. */
-  run(threads: number): void {
-    this.#kernels.run(threads);
+  /**
+   * Does the command in memory, with the other threads where it is worth it. A trap is a bug and ends the process: the
+   * command would never be done, and nobody can say what was written.
+   */
+  run(shared: boolean): void {
+    try {
+      if (shared && this.threads > 1) this.#kernels.runShared();
+      else this.#kernels.runAlone();
+    } catch (error) {
+      writeSync(2, `engine: the kernels failed, so this process ends: ${(error as Error).stack}\n`);
+      process.exit(1);
+    }
+  }
+
+  /** How many of the other threads sleep now. */
+  get sleeping(): number {
+    return Atomics.load(this.#words, sleepersAt / 4);
   }
 
   close(): void {
-    Atomics.store(this.#words, stopAt / 4, 1);
-    Atomics.add(this.#words, epochAt / 4, 1);
-    Atomics.notify(this.#words, epochAt / 4);
+    this.#kernels.stop();
     for (const worker of this.#workers) void worker.terminate();
   }
 }
@@ -64,6 +79,7 @@ export class ThreadPool {
 function start(data: ThreadData): Promise<Worker> {
   const worker = new Worker(join(import.meta.dirname, "worker.ts"), {
     workerData: data,
+    execArgv: [], // what its parent was told, such as --eval, is not for it
     name: `kernels ${data.thread}`,
   });
   worker.unref();
@@ -71,10 +87,7 @@ function start(data: ThreadData): Promise<Worker> {
     worker.once("error", reject);
     worker.once("message", () => {
       worker.off("error", reject);
-      // Between steps; within one, worker.ts sees to it.
-      worker.once("error", (error) => {
-        throw new Error(`thread ${data.thread} of the kernels ended`, { cause: error });
-      });
+      worker.once("error", () => process.exit(1)); // it has said why
       resolve(worker);
     });
   });

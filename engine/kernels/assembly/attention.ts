@@ -6,7 +6,7 @@
  * A block is [layers, positions, rank + rope]. The slices' table has for each slice: first row, rows, position, and
  * the address of its block numbers.
  */
-import { attentionPositions, attentionTokens, threadMemoryAt, threadMemoryBytes } from "../constants";
+import { attentionPositions, attentionTokens, threadsAt } from "../constants";
 import {
   attentionScores1,
   attentionScores2,
@@ -33,11 +33,10 @@ function blockAt(
   return cache + (<usize>block * layers + layer) * layerBytes;
 }
 
-/** Puts rows [from, to) of a slice, which begin at `latents`, into their blocks. */
+/** Puts the rows of a slice, which begin at `latents`, into their blocks. */
 export function storeSlice(
   latents: usize,
-  from: i32,
-  to: i32,
+  rows: i32,
   position: i32,
   blocks: usize,
   cache: usize,
@@ -47,18 +46,36 @@ export function storeSlice(
   width: i32,
 ): void {
   const bytes = (<usize>width) << 2;
-  for (let row = from; row < to; row++) {
+  for (let row = 0; row < rows; row++) {
     const at = position + row;
     const block = blockAt(cache, blocks, at, blockTokens, bytes * blockTokens, layers, layer);
     memory.copy(block + <usize>(at % blockTokens) * bytes, latents + <usize>row * bytes, bytes);
   }
 }
 
-export function attend(
+/** Heads that a piece takes together: fewer where there are too few for the threads. */
+function headsInPiece(heads: i32): i32 {
+  return min(headsTogether, max(1, heads / load<i32>(threadsAt)));
+}
+
+/** Pieces: tiles of each slice's tokens, and for each of them groups of heads. */
+export function attendPieces(slices: usize, sliceCount: i32, heads: i32): i32 {
+  const together = headsInPiece(heads),
+    groups = (heads + together - 1) / together;
+  let tiles = 0;
+  for (let s = 0; s < sliceCount; s++) tiles += tilesOf(slices + ((<usize>s) << 4));
+  return tiles * groups;
+}
+
+function tilesOf(slice: usize): i32 {
+  return (load<i32>(slice, 4) + attentionTokens - 1) / attentionTokens;
+}
+
+export function attendPiece(
+  piece: i32,
   out: usize,
   query: usize,
   slices: usize,
-  sliceCount: i32,
   cache: usize,
   layers: i32,
   layer: i32,
@@ -67,66 +84,37 @@ export function attend(
   rank: i32,
   heads: i32,
   factor: f32,
-  thread: i32,
-  threads: i32,
+  work: usize,
 ): void {
-  const together = min(headsTogether, max(1, heads / threads));
-  const groups = (heads + together - 1) / together;
-  const total = costOf(slices, sliceCount) * groups;
-  const begin = (total * thread) / threads,
-    end = (total * (thread + 1)) / threads;
-  let cost: i64 = 0;
-  for (let s = 0; s < sliceCount; s++) {
-    const slice = slices + ((<usize>s) << 4);
-    const firstRow = load<i32>(slice),
-      rows = load<i32>(slice, 4),
-      position = load<i32>(slice, 8);
-    const blocks = load<usize>(slice, 12);
-    for (let row = 0; row < rows; row += attentionTokens) {
-      const count = min(attentionTokens, rows - row),
-        each = tileCost(position + row, count);
-      for (let group = 0; group < groups; group++, cost += each) {
-        if (cost < begin) continue;
-        if (cost >= end) return;
-        const head = group * together;
-        tile(
-          out,
-          query,
-          firstRow + row,
-          count,
-          position + row,
-          blocks,
-          cache,
-          layers,
-          layer,
-          blockTokens,
-          width,
-          rank,
-          heads,
-          head,
-          min(together, heads - head),
-          factor,
-          thread,
-        );
-      }
-    }
-  }
-}
-
-function costOf(slices: usize, count: i32): i64 {
-  let sum: i64 = 0;
-  for (let s = 0; s < count; s++) {
-    const slice = slices + ((<usize>s) << 4),
-      rows = load<i32>(slice, 4),
-      position = load<i32>(slice, 8);
-    for (let row = 0; row < rows; row += attentionTokens)
-      sum += tileCost(position + row, min(attentionTokens, rows - row));
-  }
-  return sum;
-}
-
-function tileCost(position: i32, count: i32): i64 {
-  return <i64>count * (position + count + attentionPositions);
+  const together = headsInPiece(heads),
+    groups = (heads + together - 1) / together;
+  const head = (piece % groups) * together;
+  let tileIndex = piece / groups,
+    slice = slices;
+  for (; tileIndex >= tilesOf(slice); slice += 16) tileIndex -= tilesOf(slice);
+  const row = tileIndex * attentionTokens,
+    count = min(attentionTokens, load<i32>(slice, 4) - row);
+  const position = load<i32>(slice, 8) + row,
+    blocks = load<usize>(slice, 12);
+  tile(
+    out,
+    query,
+    load<i32>(slice) + row,
+    count,
+    position,
+    blocks,
+    cache,
+    layers,
+    layer,
+    blockTokens,
+    width,
+    rank,
+    heads,
+    head,
+    min(together, heads - head),
+    factor,
+    work,
+  );
 }
 
 /**
@@ -150,11 +138,10 @@ function tile(
   head: i32,
   headCount: i32,
   factor: f32,
-  thread: i32,
+  scores: usize,
 ): void {
   const layerBytes = <usize>blockTokens * width * 4,
     stride = (<usize>width) << 2;
-  const scores = threadMemoryAt + <usize>thread * threadMemoryBytes;
   const state = scores + headsTogether * attentionPositions * 4;
   const work = state + attentionTokens * headsTogether * 8;
   const rankBytes = (<usize>rank) << 2;
@@ -241,13 +228,15 @@ function softmax(
   rank: i32,
   work: usize,
 ): void {
-  const before = load<f32>(state);
-  let largest = before;
-  for (let i = 0; i < count; i++) {
-    const score = load<f32>(scores + ((<usize>i) << 2)) * factor;
-    // Not-a-number is taken too, and stays: the row's result is one.
-    if (!(score <= largest)) largest = score;
-  }
+  const before = load<f32>(state),
+    end = scores + ((<usize>count) << 2);
+  for (let i = end; i & 15; i += 4) store<f32>(i, -Infinity);
+  let highest = v128.load(scores);
+  for (let i = scores + 16; i < end; i += 16) highest = f32x4.max(highest, v128.load(i));
+  // Not-a-number is the largest of all, and stays: the row's result is one.
+  const low = max(f32x4.extract_lane(highest, 0), f32x4.extract_lane(highest, 1));
+  const high = max(f32x4.extract_lane(highest, 2), f32x4.extract_lane(highest, 3));
+  const largest = max(before, max(low, high) * factor);
   exponential(scores, factor, largest, count);
   let sum = load<f32>(state, 4);
   if (largest !== before) {
@@ -258,8 +247,11 @@ function softmax(
     scale(out, correction, rank);
     store<f32>(state, largest);
   }
-  for (let i = 0; i < count; i++) sum += load<f32>(scores + ((<usize>i) << 2));
-  store<f32>(state, sum, 4);
+  let sums = f32x4.splat(0);
+  for (let i = scores; i < end; i += 16) sums = f32x4.add(sums, v128.load(i));
+  const first = f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1);
+  const second = f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3);
+  store<f32>(state, sum + (first + second), 4);
 }
 
 function valuesOf(

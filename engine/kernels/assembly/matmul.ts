@@ -2,15 +2,7 @@
  * Products of packed matrices with any number of tokens: which rows a thread takes, in which order it goes over
  * blocks and tokens, and what becomes of the last rows of a matrix. A sum never spans threads.
  */
-import {
-  columnsInGroup,
-  formatExact,
-  formatF32,
-  int8BlockBytes,
-  rowsInBlock,
-  threadMemoryAt,
-  threadMemoryBytes,
-} from "../constants";
+import { columnsInGroup, formatExact, formatF32, int8BlockBytes, rowsInBlock } from "../constants";
 import {
   productF32x1,
   productF32x2,
@@ -23,7 +15,6 @@ import {
   productInt8Relaxed4,
 } from "./products";
 import { quantise, quantiseGroup, recordBytes } from "./quantise";
-import { barrier } from "./threads";
 import { addScaled, siluMultiply } from "./vector";
 
 /** Activations of about this many bytes are taken through all rows before the next: they stay in the second cache. */
@@ -36,10 +27,6 @@ export function blockBytes(columns: i32, format: i32): usize {
 
 export function blocksOf(rows: i32): i32 {
   return (rows + rowsInBlock - 1) / rowsInBlock;
-}
-
-export function share(total: i32, part: i32, parts: i32): i32 {
-  return <i32>((<i64>total * part) / parts);
 }
 
 /** `blocks` blocks from w on times one token: 16 values a block, contiguous at y. */
@@ -175,26 +162,69 @@ function rowsOf(
   }
 }
 
-/** All tokens of x quantised to `to`, one record after the other, a part of them by this thread. */
-function quantiseTokens(
+/** Bytes of weights that a piece reads, more or less, or does as much work with. */
+const pieceBytes: i32 = 65_536;
+
+/** Blocks of rows in a piece: fewer where many tokens go with them. */
+function blocksInPiece(columns: i32, format: i32, tokens: i32): i32 {
+  return max(1, pieceBytes / (<i32>blockBytes(columns, format) * max(1, tokens >> 2)));
+}
+
+function ceilDivide(total: i32, each: i32): i32 {
+  return (total + each - 1) / each;
+}
+
+/** Tokens that a piece of quantisation takes. */
+function tokensInPiece(columns: i32): i32 {
+  return max(1, 16_384 / columns);
+}
+
+/** Pieces of the phase that quantises `tokens` tokens. */
+function quantisePieces(format: i32, columns: i32, tokens: i32): i32 {
+  return format === formatF32 ? 0 : ceilDivide(tokens, tokensInPiece(columns));
+}
+
+/** Some tokens of x quantised to `to`, one record after the other. */
+function quantisePiece(
+  piece: i32,
   to: usize,
   x: usize,
   xStride: usize,
   tokens: i32,
   columns: i32,
   format: i32,
-  thread: i32,
-  threads: i32,
+  work: usize,
 ): void {
   const record = <usize>recordBytes(columns, format),
-    work = threadMemoryAt + <usize>thread * threadMemoryBytes;
-  for (let t = share(tokens, thread, threads), end = share(tokens, thread + 1, threads); t < end; t++) {
+    each = tokensInPiece(columns),
+    from = piece * each;
+  for (let t = from, end = min(tokens, from + each); t < end; t++) {
     quantise(to + <usize>t * record, x + <usize>t * xStride, columns, format, work);
   }
 }
 
+/** Bytes from one token's activations to the next, as products read them. */
+function strideOf(format: i32, columns: i32): usize {
+  return format === formatF32 ? (<usize>columns) << 2 : <usize>recordBytes(columns, format);
+}
+
+function tokensInPanel(stride: usize): i32 {
+  return max(4, (panelBytes / <i32>stride) & ~3);
+}
+
+/** Phase 0 quantises, phase 1 multiplies: panels of tokens, and for each of them pieces of rows. */
+export function matmulPieces(phase: i32, format: i32, rows: i32, columns: i32, tokens: i32): i32 {
+  if (phase === 0) return quantisePieces(format, columns, tokens);
+  if (phase > 1) return -1;
+  const panel = tokensInPanel(strideOf(format, columns));
+  const each = blocksInPiece(columns, format, min(panel, tokens));
+  return ceilDivide(tokens, panel) * ceilDivide(blocksOf(rows), each);
+}
+
 /** out[t] = matrix times x[t]. quants: room for the tokens' records, where the format is an int8 one. */
-export function matmul(
+export function matmulPiece(
+  phase: i32,
+  piece: i32,
   format: i32,
   matrix: usize,
   rows: i32,
@@ -203,32 +233,42 @@ export function matmul(
   x: usize,
   out: usize,
   quants: usize,
-  thread: i32,
-  threads: i32,
+  work: usize,
 ): void {
-  let xStride = (<usize>columns) << 2;
-  if (format !== formatF32) {
-    quantiseTokens(quants, x, xStride, tokens, columns, format, thread, threads);
-    barrier(threads);
-    x = quants;
-    xStride = <usize>recordBytes(columns, format);
+  if (phase === 0) {
+    quantisePiece(piece, quants, x, (<usize>columns) << 2, tokens, columns, format, work);
+    return;
   }
-  const work = threadMemoryAt + <usize>thread * threadMemoryBytes,
+  const xStride = strideOf(format, columns),
     yStride = (<usize>rows) << 2;
+  const panel = tokensInPanel(xStride),
+    each = blocksInPiece(columns, format, min(panel, tokens));
   const blocks = blocksOf(rows),
-    from = share(blocks, thread, threads),
-    to = share(blocks, thread + 1, threads);
-  const panel = max(4, (panelBytes / <i32>xStride) & ~3);
-  for (let t = 0; t < tokens; t += panel) {
-    const count = min(panel, tokens - t);
-    const xs = x + <usize>t * xStride,
-      ys = out + <usize>t * yStride;
-    rowsOf(format, matrix, rows, from, to, columns, count, xs, xStride, ys, yStride, work);
-  }
+    piecesInPanel = ceilDivide(blocks, each);
+  const t = (piece / piecesInPanel) * panel,
+    from = (piece % piecesInPanel) * each;
+  const xs = (format === formatF32 ? x : quants) + <usize>t * xStride,
+    ys = out + <usize>t * yStride;
+  const count = min(panel, tokens - t),
+    to = min(blocks, from + each);
+  rowsOf(format, matrix, rows, from, to, columns, count, xs, xStride, ys, yStride, work);
 }
 
-/** A product a head. matrices: their addresses. All blocks of all heads are divided among the threads. */
-export function matmulHeads(
+export function headsPieces(phase: i32, format: i32, heads: i32, rows: i32, columns: i32, tokens: i32): i32 {
+  if (phase === 0) return quantisePieces(format, columns, tokens * heads);
+  if (phase > 1) return -1;
+  return ceilDivide(heads, headsInPiece(format, rows, columns, tokens));
+}
+
+/** Whole heads: one is small. */
+function headsInPiece(format: i32, rows: i32, columns: i32, tokens: i32): i32 {
+  return max(1, blocksInPiece(columns, format, tokens) / blocksOf(rows));
+}
+
+/** A product a head. matrices: their addresses. */
+export function headsPiece(
+  phase: i32,
+  piece: i32,
   format: i32,
   matrices: usize,
   heads: i32,
@@ -240,44 +280,72 @@ export function matmulHeads(
   out: usize,
   outWidth: i32,
   quants: usize,
-  thread: i32,
-  threads: i32,
+  work: usize,
 ): void {
   let xStride = (<usize>xWidth) << 2;
+  if (phase === 0) {
+    quantisePiece(piece, quants, x, xStride, tokens * heads, columns, format, work);
+    return;
+  }
   if (format !== formatF32) {
-    quantiseTokens(quants, x, xStride, tokens * heads, columns, format, thread, threads);
-    barrier(threads);
     x = quants;
     xStride = <usize>recordBytes(columns, format);
   }
-  const work = threadMemoryAt + <usize>thread * threadMemoryBytes,
-    yStride = (<usize>outWidth) << 2;
-  const blocks = blocksOf(rows);
-  let unit = share(blocks * heads, thread, threads);
-  const end = share(blocks * heads, thread + 1, threads);
-  while (unit < end) {
-    const head = unit / blocks,
-      from = unit - head * blocks,
-      to = min(blocks, from + end - unit);
+  const yStride = (<usize>outWidth) << 2,
+    blocks = blocksOf(rows);
+  const each = headsInPiece(format, rows, columns, tokens);
+  for (let head = piece * each, end = min(heads, head + each); head < end; head++) {
     const matrix = load<usize>(matrices + ((<usize>head) << 2));
     const xs = x + <usize>head * xStride,
       ys = out + <usize>head * yStride;
-    rowsOf(format, matrix, rows, from, to, columns, tokens, xs, xStride * heads, ys, yStride * heads, work);
-    unit += to - from;
+    rowsOf(format, matrix, rows, 0, blocks, columns, tokens, xs, xStride * heads, ys, yStride * heads, work);
   }
 }
 
-/** An expert's work on one unit of rows, beside what each of its tokens adds. */
-const costOfWeights: i32 = 2;
+/** Units of 32 inner rows that a piece of an expert takes: each is a group of the next product. */
+function unitsInPiece(format: i32, hidden: i32): i32 {
+  return max(1, pieceBytes / ((<i32>blockBytes(hidden, format)) << 2));
+}
+
+/** Blocks of output rows in a piece, for all experts: pieces enough for the threads, streams not too short. */
+function downBlocksInPiece(slots: i32): i32 {
+  return slots > 64 ? 2 : 4;
+}
+
+/** Phase 0 quantises x, phase 1 makes the inner values, phase 2 brings them down to the output's rows. */
+export function expertsPieces(
+  phase: i32,
+  format: i32,
+  experts: i32,
+  hidden: i32,
+  intermediate: i32,
+  rowsOfX: i32,
+  firstSlot: usize,
+): i32 {
+  if (phase === 0) return quantisePieces(format, hidden, rowsOfX);
+  if (phase === 1) return experts * piecesOfExpert(format, hidden, intermediate);
+  if (phase > 2) return -1;
+  return ceilDivide(blocksOf(hidden), downBlocksInPiece(slotAt(firstSlot, experts)));
+}
+
+function piecesOfExpert(format: i32, hidden: i32, intermediate: i32): i32 {
+  return ceilDivide(ceilDivide(intermediate, columnsInGroup), unitsInPiece(format, hidden));
+}
+
+function slotAt(firstSlot: usize, expert: i32): i32 {
+  return load<i32>(firstSlot + ((<usize>expert) << 2));
+}
 
 /**
  * SwiGLU for each expert's tokens: out[token] += weight * down(silu(gate x) * up x), or = where `weights` is 0.
  *
  * matrices: for each of `experts` entries the addresses of gate, up and down. firstSlot: [experts + 1]. tokens: the
- * row of each slot, or 0 where slot and row are the same. hidden values go to `inner` [slots, intermediate], or as
+ * row of each slot, or 0 where slot and row are the same. Inner values go to `inner` [slots, intermediate], or as
  * records where the format is an int8 one; quants: records of x.
  */
-export function experts(
+export function expertsPiece(
+  phase: i32,
+  piece: i32,
   format: i32,
   matrices: usize,
   experts: i32,
@@ -291,43 +359,61 @@ export function experts(
   weights: usize,
   quants: usize,
   inner: usize,
-  thread: i32,
-  threads: i32,
+  work: usize,
 ): void {
-  let xStride = (<usize>hidden) << 2,
-    innerStride = ((<usize>intermediate + 31) & ~31) << 2;
-  if (format !== formatF32) {
-    quantiseTokens(quants, x, xStride, rowsOfX, hidden, format, thread, threads);
-    x = quants;
-    xStride = <usize>recordBytes(hidden, format);
-    innerStride = <usize>recordBytes(intermediate, format);
-    barrier(threads);
+  if (phase === 0) {
+    quantisePiece(piece, quants, x, (<usize>hidden) << 2, rowsOfX, hidden, format, work);
+    return;
   }
-  const work = threadMemoryAt + <usize>thread * threadMemoryBytes;
-  gateAndUp(
-    format,
-    matrices,
-    experts,
-    hidden,
-    intermediate,
-    x,
-    xStride,
-    firstSlot,
-    tokens,
-    inner,
-    innerStride,
-    work,
-    thread,
-    threads,
-  );
-  barrier(threads);
-  const blocks = blocksOf(hidden),
-    from = share(blocks, thread, threads),
-    to = share(blocks, thread + 1, threads);
+  const isF32 = format === formatF32;
+  const xs = isF32 ? x : quants,
+    xStride = strideOf(format, hidden);
+  const innerStride = isF32
+    ? ((<usize>intermediate + 31) & ~31) << 2
+    : <usize>recordBytes(intermediate, format);
+  if (phase === 1) {
+    const inExpert = piecesOfExpert(format, hidden, intermediate),
+      expert = piece / inExpert;
+    const entry = matrices + <usize>expert * 12,
+      gate = load<usize>(entry),
+      up = load<usize>(entry, 4);
+    const first = slotAt(firstSlot, expert),
+      last = slotAt(firstSlot, expert + 1);
+    const each = unitsInPiece(format, hidden),
+      from = (piece % inExpert) * each;
+    for (
+      let unit = from, end = min(ceilDivide(intermediate, columnsInGroup), from + each);
+      unit < end;
+      unit++
+    ) {
+      for (let slot = first; slot < last; slot += 4) {
+        unitOfInner(
+          format,
+          gate,
+          up,
+          hidden,
+          intermediate,
+          unit,
+          slot,
+          min(4, last - slot),
+          xs,
+          xStride,
+          tokens,
+          inner,
+          innerStride,
+          work,
+        );
+      }
+    }
+    return;
+  }
+  const each = downBlocksInPiece(slotAt(firstSlot, experts)),
+    from = piece * each;
+  const to = min(blocksOf(hidden), from + each);
   for (let e = 0; e < experts; e++) {
     const down = load<usize>(matrices + <usize>e * 12, 8);
-    const first = load<i32>(firstSlot + ((<usize>e) << 2)),
-      last = load<i32>(firstSlot + ((<usize>e) << 2), 4);
+    const first = slotAt(firstSlot, e),
+      last = slotAt(firstSlot, e + 1);
     downTo(
       format,
       down,
@@ -344,60 +430,6 @@ export function experts(
       weights,
       work,
     );
-  }
-}
-
-/** The units of 32 inner rows of all experts, divided by what they cost. A unit is a group of the next product. */
-function gateAndUp(
-  format: i32,
-  matrices: usize,
-  experts: i32,
-  hidden: i32,
-  intermediate: i32,
-  x: usize,
-  xStride: usize,
-  firstSlot: usize,
-  tokens: usize,
-  inner: usize,
-  innerStride: usize,
-  work: usize,
-  thread: i32,
-  threads: i32,
-): void {
-  const units = (intermediate + columnsInGroup - 1) / columnsInGroup;
-  const slots = load<i32>(firstSlot + ((<usize>experts) << 2));
-  const total = <i64>units * (slots + experts * costOfWeights);
-  const begin = (total * thread) / threads,
-    end = (total * (thread + 1)) / threads;
-  let cost: i64 = 0;
-  for (let e = 0; e < experts; e++) {
-    const first = load<i32>(firstSlot + ((<usize>e) << 2)),
-      last = load<i32>(firstSlot + ((<usize>e) << 2), 4);
-    const each = <i64>(last - first + costOfWeights);
-    const gate = load<usize>(matrices + <usize>e * 12),
-      up = load<usize>(matrices + <usize>e * 12, 4);
-    for (let unit = 0; unit < units; unit++, cost += each) {
-      if (cost < begin) continue;
-      if (cost >= end) return;
-      for (let slot = first; slot < last; slot += 4) {
-        unitOfInner(
-          format,
-          gate,
-          up,
-          hidden,
-          intermediate,
-          unit,
-          slot,
-          min(4, last - slot),
-          x,
-          xStride,
-          tokens,
-          inner,
-          innerStride,
-          work,
-        );
-      }
-    }
   }
 }
 

@@ -8,19 +8,16 @@ import {
   rowsInBlock,
 } from "../constants";
 
-/** Rows [first, first + rows) of a matrix from row-major `values`; a part of the rows for each thread. */
+/** Rows [from, to) of row-major `values`, whose first is row `first` of the matrix. */
 export function pack(
   matrix: usize,
   columns: i32,
   format: i32,
   first: i32,
-  rows: i32,
+  from: i32,
+  to: i32,
   values: usize,
-  thread: i32,
-  threads: i32,
 ): void {
-  const from = <i32>((<i64>rows * thread) / threads),
-    to = <i32>((<i64>rows * (thread + 1)) / threads);
   for (let row = from; row < to; row++) {
     const x = values + ((<usize>row * columns) << 2);
     if (format === formatF32) packRowF32(matrix, columns, first + row, x);
