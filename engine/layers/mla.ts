@@ -80,10 +80,8 @@ function cacheLatents(
   const latents = scratch.take("mla.latents", width); // [tokens, kvLoraRank + rope]
   ops.matmul(latents, x, weights.kvDown, batch.tokens);
   ops.rmsNorm(latents, latents, weights.kvNorm, batch.tokens, latentNormEpsilon, width);
-  for (let token = 0; token < batch.tokens; token++) {
-    const at = token * width + shape.kvLoraRank;
-    rope.rotate(latents, at, latents, at, cos, sin, token);
-  }
+  const keys = { values: latents, first: shape.kvLoraRank, stride: width };
+  rope.rotate(keys, keys, batch.tokens, 1, cos, sin);
   ops.store(latents, batch, layer);
 }
 
@@ -109,10 +107,8 @@ function absorbedQuery(
   }
   const absorbed = scratch.take("mla.absorbed", heads * width);
   ops.matmulHeads(absorbed, width, query, headDim, weights.keyUp, batch.tokens);
-  for (let token = 0; token < batch.tokens; token++) {
-    for (let line = token * heads; line < (token + 1) * heads; line++) {
-      rope.rotate(absorbed, line * width + rank, query, line * headDim + nope, cos, sin, token);
-    }
-  }
+  const rotated = { values: absorbed, first: rank, stride: width };
+  const straight = { values: query, first: nope, stride: headDim };
+  rope.rotate(rotated, straight, batch.tokens, heads, cos, sin);
   return absorbed;
 }

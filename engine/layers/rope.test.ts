@@ -9,7 +9,8 @@ function rotated(config: object, position: number, values: number[]): number[] {
   const [cos, sin] = [new Float32Array(values.length / 2), new Float32Array(values.length / 2)];
   rope.tables(cos, sin, position, 1);
   const x = Float32Array.from(values);
-  rope.rotate(x, 0, x, 0, cos, sin, 0);
+  const lines = { values: x, first: 0, stride: x.length };
+  rope.rotate(lines, lines, 1, 1, cos, sin);
   return [...x];
 }
 

@@ -36,28 +36,34 @@ export class Rope {
     }
   }
 
-  /** Rotates the `dim` values of x from xFrom into out from outFrom, by the angles of row `token` of the tables. */
-  rotate(
-    out: Float32Array,
-    outFrom: number,
-    x: Float32Array,
-    xFrom: number,
-    cos: Float32Array,
-    sin: Float32Array,
-    token: number,
-  ): void {
+  /** Rotates the `dim` values of each of x's lines into out's, `lines` of them by each token's row of the tables. */
+  rotate(out: Lines, x: Lines, tokens: number, lines: number, cos: Float32Array, sin: Float32Array): void {
     const pairs = this.#dim / 2;
-    const table = token * pairs;
     const step = this.#interleaved ? 2 : 1;
     const partner = this.#interleaved ? 1 : pairs;
-    for (let pair = 0; pair < pairs; pair++) {
-      const at = pair * step;
-      const a = x[xFrom + at];
-      const b = x[xFrom + at + partner];
-      out[outFrom + at] = a * cos[table + pair] - b * sin[table + pair];
-      out[outFrom + at + partner] = b * cos[table + pair] + a * sin[table + pair];
+    const { values: to, stride: toStride } = out;
+    const { values: from, stride: fromStride } = x;
+    for (let line = 0; line < tokens * lines; line++) {
+      const table = Math.floor(line / lines) * pairs;
+      let toAt = out.first + line * toStride;
+      let fromAt = x.first + line * fromStride;
+      for (let pair = table; pair < table + pairs; pair++) {
+        const a = from[fromAt];
+        const b = from[fromAt + partner];
+        to[toAt] = a * cos[pair] - b * sin[pair];
+        to[toAt + partner] = b * cos[pair] + a * sin[pair];
+        fromAt += step;
+        toAt += step;
+      }
     }
   }
+}
+
+/** Part of each line of a matrix: the values from `first` + line * `stride` on. */
+export interface Lines {
+  readonly values: Float32Array;
+  readonly first: number;
+  readonly stride: number;
 }
 
 function frequencies(dim: number, theta: number, yarn: YarnConfig | undefined): Float32Array {
