@@ -5,6 +5,9 @@
  *
  * Every product sums in one order: over the columns (f32) or the groups of 32 columns (int8, exact inside a group),
  * one accumulator a row and token. So a token's result has the same bits from each of its kernels.
+ *
+ * Four tokens have 16 accumulators, one for each 128-bit register, or half of the 256-bit ones that V8 makes of pairs
+ * (compile.ts). Pairs are found from stores side by side backwards: what is between must be alike in both.
  */
 import { int8BlockBytes, int8ScaleBytes, rowsInBlock } from "./constants.ts";
 
@@ -38,10 +41,7 @@ export function generate(flavour: Flavour): string {
 
 type MultiplyAdd = (a: string, b: string, sum: string) => string;
 
-/**
- * Rows of `blocks` blocks from w on, for the tokens x0, x1, ...: 16 values a block to y0, y1, ... Each pass over a
- * block takes as many of its row vectors as leave the accumulators in registers.
- */
+/** Rows of `blocks` blocks from w on, for the tokens x0, x1, ...: 16 values a block to y0, y1, ... */
 function signature(name: string, tokens: number): string {
   const pointers = (letter: string) => range(tokens).map((t) => `${letter}${t}: usize`);
   return `export function ${name}${tokens}(w: usize, blocks: i32, columns: i32, ${[...pointers("x"), ...pointers("y")].join(", ")}): void {`;
@@ -49,242 +49,168 @@ function signature(name: string, tokens: number): string {
 
 /** f32: a block is [columns][16 rows]. x: f32 values. */
 function productF32(tokens: number, multiplyAdd: MultiplyAdd): string {
-  const vectors = Math.min(rowVectors, 8 / tokens);
-  const lines = [signature("productF32x", tokens)];
   const columnBytes = rowsInBlock * 4;
-  lines.push(
-    `  const rest = columns & ${unrolledColumns - 1}, whole = (<usize>(columns - rest)) << 2, all = (<usize>columns) << 2;`,
-    `  const blockBytes = <usize>columns * ${columnBytes};`,
+  const sums = range(tokens).flatMap((t) => range(rowVectors).map((v) => [t, v] as const));
+  const lines = [
+    signature("productF32x", tokens),
+    `  const whole = <usize>(columns & ~${unrolledColumns - 1}) << 2, all = <usize>columns << 2;`,
     "  for (let block = 0; block < blocks; block++) {",
-  );
-  const sums = range(tokens).flatMap((t) => range(vectors).map((v) => [t, v] as const));
-  const column = (offset: number, pass: number) => {
-    for (const v of range(vectors)) {
-      const row = offset * columnBytes + (pass * vectors + v) * 16;
-      lines.push(`        const w${offset}_${v} = v128.load(${at("p", row)});`);
+    ...sums.map(([t, v]) => `    let s${t}_${v} = f32x4.splat(0);`),
+    "    let i: usize = 0;",
+  ];
+  const column = (offset: number) => {
+    for (const v of range(rowVectors)) {
+      lines.push(`      const w${offset}_${v} = v128.load(${at("w", offset * columnBytes + v * 16)});`);
     }
     for (const t of range(tokens)) {
-      lines.push(`        const v${offset}_${t} = v128.load32_splat(${at(`x${t} + i`, offset * 4)});`);
-      for (const v of range(vectors)) {
-        lines.push(
-          `        s${t}_${v} = ${multiplyAdd(`w${offset}_${v}`, `v${offset}_${t}`, `s${t}_${v}`)};`,
-        );
+      lines.push(`      const v${offset}_${t} = v128.load32_splat(${at(`x${t} + i`, offset * 4)});`);
+      for (const v of range(rowVectors)) {
+        const sum = multiplyAdd(`w${offset}_${v}`, `v${offset}_${t}`, `s${t}_${v}`);
+        lines.push(`      s${t}_${v} = ${sum};`);
       }
     }
   };
-  for (const pass of range(rowVectors / vectors)) {
-    lines.push("    {", "      let p = w;");
-    for (const [t, v] of sums) lines.push(`      let s${t}_${v} = f32x4.splat(0);`);
-    lines.push("      let i: usize = 0;", "      for (; i < whole; i += 32) {");
-    for (const offset of range(unrolledColumns)) column(offset, pass);
-    lines.push(
-      `        p += ${unrolledColumns * columnBytes};`,
-      "      }",
-      "      for (; i < all; i += 4) {",
-    );
-    column(0, pass);
-    lines.push(`        p += ${columnBytes};`, "      }");
-    for (const [t, v] of sums) {
-      lines.push(`      v128.store(y${t}, s${t}_${v}, ${(pass * vectors + v) * 16});`);
-    }
-    lines.push("    }");
-  }
-  lines.push("    w += blockBytes;");
-  for (const t of range(tokens)) lines.push(`    y${t} += ${rowsInBlock * 4};`);
-  lines.push("  }", "}");
+  lines.push(`    for (; i < whole; i += ${4 * unrolledColumns}) {`);
+  for (const offset of range(unrolledColumns)) column(offset);
+  lines.push(`      w += ${unrolledColumns * columnBytes};`, "    }", "    for (; i < all; i += 4) {");
+  column(0);
+  lines.push(`      w += ${columnBytes};`, "    }");
+  lines.push(...sums.map(([t, v]) => `    v128.store(y${t}, s${t}_${v}, ${v * 16});`));
+  lines.push(...range(tokens).map((t) => `    y${t} += ${rowsInBlock * 4};`), "  }", "}");
   return lines.join("\n");
 }
 
-/** How an int8 kernel multiplies 4 rows x 4 columns of weights with 4 activations, and what a group's sums are. */
+/** How an int8 kernel multiplies 4 rows of weights with a few consecutive activations of a token. */
 interface Int8Dot {
   readonly name: string;
+  /** Columns that one dot product takes: those of a row lie together. */
+  readonly columns: 2 | 4;
   /** Bytes of an activation. */
   readonly activationBytes: 1 | 2;
-  /** Row vectors of a pass, by tokens: as many as leave the accumulators in registers. */
-  readonly vectors: Readonly<Record<number, number>>;
-  /** Accumulators of one row vector. */
-  readonly parts: number;
-  activation(pointer: string): string;
-  weights(pointer: string, part: number): string;
-  add(sum: string | undefined, weights: string, activation: string): string;
-  /** The sums of 4 rows from the parts, as i32x4. */
-  finish(parts: readonly string[], correction: string): string;
-  /** Whether the correction is the accumulators' first value rather than added at the end. */
-  readonly startsWithCorrection: boolean;
+  weights(pointer: string): string;
+  add(sum: string, weights: string, activation: string): string;
 }
 
 /** u8 x i8 by the processor's own instruction (VNNI): 4 products a lane are added at once. */
 const relaxedDot: Int8Dot = {
   name: "productInt8Relaxed",
+  columns: 4,
   activationBytes: 1,
-  vectors: { 1: 4, 2: 4, 4: 2 },
-  parts: 1,
-  activation: (pointer) => `v128.load32_splat(${pointer})`,
   weights: (pointer) => `v128.load(${pointer})`,
   add: (sum, weights, activation) => `i32x4.relaxed_dot_i8x16_i7x16_add_s(${activation}, ${weights}, ${sum})`,
-  finish: ([sum]) => sum,
-  startsWithCorrection: true,
 };
 
-/** Every processor: both widened to i16, where no product is lost; even and odd pairs of columns are added last. */
+/** Every processor: both widened to i16, where no product is lost. V8 makes 256-bit instructions of pairs of these. */
 const exactDot: Int8Dot = {
   name: "productInt8Exact",
+  columns: 2,
   activationBytes: 2,
-  vectors: { 1: 4, 2: 2, 4: 1 },
-  parts: 2,
-  activation: (pointer) => `v128.load64_splat(${pointer})`,
   weights: (pointer) => `v128.load8x8_u(${pointer})`,
-  add: (sum, weights, activation) => {
-    const dot = `i32x4.dot_i16x8_s(${weights}, ${activation})`;
-    return sum === undefined ? dot : `i32x4.add(${sum}, ${dot})`;
-  },
-  finish: ([low, high], correction) => {
-    const even = `i8x16.shuffle(${low}, ${high}, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)`;
-    const odd = `i8x16.shuffle(${low}, ${high}, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)`;
-    return `i32x4.add(${correction}, i32x4.add(${even}, ${odd}))`;
-  },
-  startsWithCorrection: false,
+  add: (sum, weights, activation) => `i32x4.add(${sum}, i32x4.dot_i16x8_s(${weights}, ${activation}))`,
 };
 
-/** bf16 is the upper half of an f32: 4 of 8 scales as f32x4. The indices are those of an unpack instruction. */
-function widenScales(vector: string, half: number): string {
-  const zeros = "i32x4.splat(0)";
-  const lanes = range(4).flatMap((i) => {
-    const byte = half * 8 + i * 2;
-    return [byte, byte + 1, byte + 16, byte + 17];
-  });
-  return `i8x16.shuffle(${zeros}, ${vector}, ${lanes.join(", ")})`;
-}
-
-/**
- * int8: blocks of 16 rows x 32 columns, each with its scales. x: groups as assembly/quantise.ts writes them.
- * A group's weights are done with before the next group's are touched, so that memory is read in one stream, also
- * where registers hold the accumulators of only some row vectors at a time; the rows' sums then live in y.
- */
+/** int8: blocks of 16 rows x 32 columns, each with its scales. x: groups as assembly/quantise.ts writes them. */
 function productInt8(tokens: number, dot: Int8Dot): string {
-  const vectors = dot.vectors[tokens];
-  const passes = range(rowVectors / vectors);
   const groupBytes = 32 * dot.activationBytes + 8;
-  const inRegisters = passes.length === 1;
-  const lines = [signature(dot.name, tokens)];
-  const each = (write: (t: number, row: number) => string) => {
-    for (const t of range(tokens)) for (const row of range(rowVectors)) lines.push(write(t, row));
-  };
-  lines.push(
+  const sums = range(tokens).flatMap((t) => range(rowVectors).map((v) => [t, v] as const));
+  const lines = [
+    signature(dot.name, tokens),
     `  const blockBytes = (<usize>columns >> 5) * ${int8BlockBytes};`,
     "  for (let block = 0; block < blocks; block++) {",
     "    const end = w + blockBytes;",
-  );
-  for (const t of range(tokens)) lines.push(`    let p${t} = x${t};`);
-  if (inRegisters) each((t, row) => `    let f${t}_${row} = f32x4.splat(0);`);
-  else each((t, row) => `    v128.store(y${t}, f32x4.splat(0), ${row * 16});`);
-  lines.push(`    for (; w < end; w += ${int8BlockBytes}) {`);
-  for (const pass of passes) {
-    lines.push(
-      "      {",
-      ...groupOfRows(dot, tokens, pass, inRegisters).map((line) => `        ${line}`),
-      "      }",
-    );
-  }
-  for (const t of range(tokens)) lines.push(`      p${t} += ${groupBytes};`);
-  lines.push("    }");
-  if (inRegisters) each((t, row) => `    v128.store(y${t}, f${t}_${row}, ${row * 16});`);
-  for (const t of range(tokens)) lines.push(`    y${t} += ${rowsInBlock * 4};`);
-  lines.push("  }", "}");
-  return lines.join("\n");
-}
-
-/** One group of 32 columns for the row vectors of a pass: the integers' sums, and those added to the rows' sums. */
-function groupOfRows(dot: Int8Dot, tokens: number, pass: number, inRegisters: boolean): string[] {
-  const vectors = dot.vectors[tokens];
-  const groupBytes = 32 * dot.activationBytes + 8;
-  const correction = (t: number) => `v128.load32_splat(${at(`p${t}`, groupBytes - 4)})`;
-  const lines: string[] = [];
-  if (dot.startsWithCorrection) {
-    for (const t of range(tokens)) lines.push(`const c${t} = ${correction(t)};`);
-  }
-  for (const quad of range(8)) {
-    for (const v of range(vectors)) {
-      for (const part of range(dot.parts)) {
-        const offset = int8ScaleBytes + (quad * rowVectors + pass * vectors + v) * 16 + part * 8;
-        lines.push(`const w${quad}_${v}_${part} = ${dot.weights(at("w", offset), part)};`);
-      }
+    ...range(tokens).map((t) => `    let p${t} = x${t};`),
+    ...sums.map(([t, v]) => `    let f${t}_${v} = f32x4.splat(0);`),
+    `    for (; w < end; w += ${int8BlockBytes}) {`,
+    // What undoes the weights' offset is the sums' first value.
+    ...range(tokens).map((t) => `      const c${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 4)});`),
+  ];
+  for (const step of range(32 / dot.columns)) {
+    for (const v of range(rowVectors)) {
+      const offset = int8ScaleBytes + (step * rowVectors + v) * 4 * dot.columns;
+      lines.push(`      const w${step}_${v} = ${dot.weights(at("w", offset))};`);
     }
     for (const t of range(tokens)) {
-      lines.push(`const x${quad}_${t} = ${dot.activation(at(`p${t}`, quad * 4 * dot.activationBytes))};`);
-      for (const v of range(vectors)) {
-        for (const part of range(dot.parts)) {
-          const sum = `a${t}_${v}_${part}`;
-          const before = quad > 0 ? sum : dot.startsWithCorrection ? `c${t}` : undefined;
-          const value = dot.add(before, `w${quad}_${v}_${part}`, `x${quad}_${t}`);
-          lines.push(`${quad === 0 ? "let " : ""}${sum} = ${value};`);
-        }
+      const activation = at(`p${t}`, step * dot.columns * dot.activationBytes);
+      lines.push(`      const x${step}_${t} = v128.load32_splat(${activation});`);
+      for (const v of range(rowVectors)) {
+        const value = dot.add(step === 0 ? `c${t}` : `a${t}_${v}`, `w${step}_${v}`, `x${step}_${t}`);
+        lines.push(`      ${step === 0 ? "let " : ""}a${t}_${v} = ${value};`);
       }
     }
   }
-  for (const v of range(vectors)) {
-    const row = pass * vectors + v;
-    const pair = row >> 1;
-    if (row % 2 === 0 || vectors === 1) lines.push(`const h${pair} = v128.load(${at("w", pair * 16)});`);
-    lines.push(`const z${v} = ${widenScales(`h${pair}`, row & 1)};`);
+  for (const v of range(rowVectors)) {
+    // bf16 is the upper half of an f32.
+    lines.push(`      const z${v} = i32x4.shl(v128.load16x4_u(${at("w", v * 8)}), 16);`);
   }
   for (const t of range(tokens)) {
-    lines.push(`const e${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 8)});`);
-    if (!dot.startsWithCorrection) lines.push(`const c${t} = ${correction(t)};`);
-    for (const v of range(vectors)) {
-      const row = pass * vectors + v;
-      const parts = range(dot.parts).map((part) => `a${t}_${v}_${part}`);
-      const value = `f32x4.convert_i32x4_s(${dot.finish(parts, `c${t}`)})`;
+    lines.push(`      const e${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 8)});`);
+    for (const v of range(rowVectors)) {
       // Rounded twice in every flavour: all int8 variants and the plain reference give the same bits.
-      const scaled = `f32x4.mul(${value}, f32x4.mul(e${t}, z${v}))`;
-      if (inRegisters) lines.push(`f${t}_${row} = f32x4.add(${scaled}, f${t}_${row});`);
-      else {
-        const sum = `v128.load(${at(`y${t}`, row * 16)})`;
-        lines.push(`v128.store(y${t}, f32x4.add(${scaled}, ${sum}), ${row * 16});`);
-      }
+      const scaled = `f32x4.mul(f32x4.convert_i32x4_s(a${t}_${v}), f32x4.mul(e${t}, z${v}))`;
+      lines.push(`      f${t}_${v} = f32x4.add(${scaled}, f${t}_${v});`);
     }
   }
-  return lines;
+  lines.push(...range(tokens).map((t) => `      p${t} += ${groupBytes};`), "    }");
+  lines.push(...sums.map(([t, v]) => `    v128.store(y${t}, f${t}_${v}, ${v * 16});`));
+  lines.push(...range(tokens).map((t) => `    y${t} += ${rowsInBlock * 4};`), "  }", "}");
+  return lines.join("\n");
 }
 
 /**
  * Scores of `rows` queries with 16 cached positions from k on, `stride` bytes apart: 16 values each to s0, s1.
- * Sums run over vectors of columns in four lanes, then over the lanes, then over the last width % 4 columns.
+ * Sums run over pairs of vectors of columns in eight lanes, then over the lanes, then over the last width % 8 columns.
+ * The pairs go by way of `work`, since V8 makes 256-bit code of what ends in two stores side by side.
  */
 function attentionScores(rows: number, multiplyAdd: MultiplyAdd): string {
   const pointers = range(rows).flatMap((r) => [`q${r}: usize`, `s${r}: usize`]);
+  const all = range(rows).flatMap((r) => range(4).map((p) => [r, p] as const));
+  const halves = range(2);
   const lines = [
-    `export function attentionScores${rows}(k: usize, stride: usize, width: i32, ${pointers.join(", ")}): void {`,
-    "  const whole = (<usize>width & ~3) << 2, all = <usize>width << 2;",
+    `export function attentionScores${rows}(k: usize, stride: usize, width: i32, work: usize, ${pointers.join(", ")}): void {`,
+    "  const whole = (<usize>width & ~7) << 2, all = <usize>width << 2;",
     "  for (let group = 0; group < 4; group++) {",
     "    const k0 = k, k1 = k0 + stride, k2 = k1 + stride, k3 = k2 + stride;",
+    ...all.flatMap(([r, p]) => halves.map((h) => `    let a${r}_${p}_${h} = f32x4.splat(0);`)),
+    "    let i: usize = 0;",
+    "    for (; i < whole; i += 32) {",
   ];
-  const sums = range(rows).flatMap((r) => range(4).map((p) => `a${r}_${p}`));
-  for (const sum of sums) lines.push(`    let ${sum} = f32x4.splat(0);`);
-  lines.push("    let i: usize = 0;", "    for (; i < whole; i += 16) {");
-  for (const r of range(rows)) lines.push(`      const v${r} = v128.load(q${r} + i);`);
+  for (const h of halves)
+    for (const r of range(rows)) lines.push(`      const v${r}_${h} = v128.load(q${r} + i, ${16 * h});`);
   for (const p of range(4)) {
-    lines.push(`      const w${p} = v128.load(k${p} + i);`);
+    for (const h of halves) lines.push(`      const w${p}_${h} = v128.load(k${p} + i, ${16 * h});`);
     for (const r of range(rows)) {
-      lines.push(`      a${r}_${p} = ${multiplyAdd(`w${p}`, `v${r}`, `a${r}_${p}`)};`);
+      for (const h of halves) {
+        lines.push(`      a${r}_${p}_${h} = ${multiplyAdd(`w${p}_${h}`, `v${r}_${h}`, `a${r}_${p}_${h}`)};`);
+      }
     }
   }
   lines.push("    }");
-  const pairs = (a: string, b: string, lanes: string) => `i8x16.shuffle(${a}, ${b}, ${lanes})`;
+  const place = (r: number, p: number, h: number) => (r * 4 + p) * 32 + 16 * h;
+  for (const [r, p] of all) {
+    for (const h of halves) lines.push(`    v128.store(work, a${r}_${p}_${h}, ${place(r, p, h)});`);
+  }
+  const sumOf = (r: number, p: number) =>
+    `f32x4.add(v128.load(work, ${place(r, p, 0)}), v128.load(work, ${place(r, p, 1)}))`;
   const lane = (i: number) => range(4).map((byte) => i * 4 + byte);
   const evens = [0, 2, 4, 6].flatMap(lane).join(", ");
   const odds = [1, 3, 5, 7].flatMap(lane).join(", ");
+  const add = (a: string, b: string) =>
+    `f32x4.add(i8x16.shuffle(${a}, ${b}, ${evens}), i8x16.shuffle(${a}, ${b}, ${odds}))`;
   for (const r of range(rows)) {
-    const add = (a: string, b: string) => `f32x4.add(${pairs(a, b, evens)}, ${pairs(a, b, odds)})`;
+    for (const p of range(4)) lines.push(`    const b${r}_${p} = ${sumOf(r, p)};`);
     lines.push(
-      `    const l${r} = ${add(`a${r}_0`, `a${r}_1`)}, h${r} = ${add(`a${r}_2`, `a${r}_3`)};`,
+      `    const l${r} = ${add(`b${r}_0`, `b${r}_1`)}, h${r} = ${add(`b${r}_2`, `b${r}_3`)};`,
       `    let t${r} = ${add(`l${r}`, `h${r}`)};`,
     );
   }
-  lines.push("    for (; i < all; i += 4) {");
-  lines.push(
-    "      const last = f32x4.replace_lane(f32x4.replace_lane(f32x4.replace_lane(f32x4.splat(load<f32>(k0 + i)), 1, load<f32>(k1 + i)), 2, load<f32>(k2 + i)), 3, load<f32>(k3 + i));",
+  const last = range(4).reduce(
+    (vector, p) =>
+      p === 0
+        ? "f32x4.splat(load<f32>(k0 + i))"
+        : `f32x4.replace_lane(${vector}, ${p}, load<f32>(k${p} + i))`,
+    "",
   );
+  lines.push("    for (; i < all; i += 4) {", `      const last = ${last};`);
   for (const r of range(rows)) {
     lines.push(`      t${r} = ${multiplyAdd("last", `v128.load32_splat(q${r} + i)`, `t${r}`)};`);
   }
@@ -302,14 +228,15 @@ function attentionValues(rows: number, multiplyAdd: MultiplyAdd): string {
   const pointers = range(rows).flatMap((r) => [`p${r}: usize`, `o${r}: usize`]);
   const lines = [
     `export function attentionValues${rows}(v: usize, stride: usize, count: i32, width: i32, ${pointers.join(", ")}): void {`,
-    "  const all = <usize>width << 2, eights = (<usize>width & ~7) << 2, fours = (<usize>width & ~3) << 2;",
+    "  const all = <usize>width << 2, sixteens = (<usize>width & ~15) << 2, fours = (<usize>width & ~3) << 2;",
     "  const end = <usize>count << 2;",
     "  let i: usize = 0;",
   ];
   const loop = (until: string, vectors: number) => {
     const sums = range(rows).flatMap((r) => range(vectors).map((c) => [r, c] as const));
     lines.push(`  for (; i < ${until}; i += ${16 * vectors}) {`, "    let from = v + i;");
-    for (const [r, c] of sums) lines.push(`    let a${r}_${c} = v128.load(${at(`o${r} + i`, 16 * c)});`);
+    for (const r of range(rows)) lines.push(`    const d${r} = o${r} + i;`);
+    for (const [r, c] of sums) lines.push(`    let a${r}_${c} = v128.load(${at(`d${r}`, 16 * c)});`);
     lines.push("    for (let p: usize = 0; p < end; p += 4, from += stride) {");
     for (const c of range(vectors)) lines.push(`      const w${c} = v128.load(${at("from", 16 * c)});`);
     for (const r of range(rows)) {
@@ -319,10 +246,10 @@ function attentionValues(rows: number, multiplyAdd: MultiplyAdd): string {
       }
     }
     lines.push("    }");
-    for (const [r, c] of sums) lines.push(`    v128.store(o${r} + i, a${r}_${c}, ${16 * c});`);
+    for (const [r, c] of sums) lines.push(`    v128.store(d${r}, a${r}_${c}, ${16 * c});`);
     lines.push("  }");
   };
-  loop("eights", 2);
+  loop("sixteens", 4);
   loop("fours", 1);
   lines.push("  for (; i < all; i += 4) {");
   for (const r of range(rows)) lines.push(`    let a${r} = f32x4.splat(load<f32>(o${r} + i));`);

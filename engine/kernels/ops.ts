@@ -3,11 +3,11 @@
  * memory and runs it (threads/pool.ts); what is computed stands in assembly/ and generate.ts.
  */
 import { strict as assert } from "node:assert";
-import { setFlagsFromString } from "node:v8";
 import type { Batch, Matrix, Ops, Precision, Routing, SwigluMatrices } from "../layers/ops.ts";
 import { ThreadPool } from "../threads/pool.ts";
 import { kernelModule } from "./build.ts";
 import { CommandWriter } from "./command-writer.ts";
+import { compileKernels } from "./compile.ts";
 import {
   columnsInGroup,
   commandAdd,
@@ -28,8 +28,9 @@ import {
   rowsInBlock,
 } from "./constants.ts";
 import { KernelMemory } from "./memory.ts";
-import { chooseVariant, type Variant } from "./variants.ts";
-import { Module } from "./webassembly.ts";
+import { agreesWithPlain } from "./self-check.ts";
+import { chooseVariant, type Variant, variants } from "./variants.ts";
+import type { WasmModule } from "./webassembly.ts";
 
 export { variants } from "./variants.ts";
 
@@ -52,12 +53,42 @@ export async function openOps(options: OpsOptions): Promise<KernelOps> {
 /** As openOps, with a variant that is not asked whether the processor runs it exactly. */
 export async function openKernels(variant: Variant, threads: number, maxBytes?: number): Promise<KernelOps> {
   assert(Number.isInteger(threads) && threads >= 1);
+  let module = checkedModules.get(variant);
+  if (!module) {
+    module = await checkedModule(variant);
+    checkedModules.set(variant, module);
+  }
+  return openModule(module, variant, threads, maxBytes);
+}
+
+/** Machine code that this process has checked, by what was checked. */
+const checkedModules = new Map<Variant, WasmModule>();
+
+async function checkedModule(variant: Variant): Promise<WasmModule> {
   const bytes = await kernelModule(variant.flavour);
-  // The baseline compiler's code is several times slower, and a decode step is too short to leave it soon.
-  setFlagsFromString("--no-liftoff");
+  const isExactHere = variants(variant.precision).includes(variant.name);
+  for (const wide of [true, false]) {
+    const module = compileKernels(bytes, wide);
+    if (!isExactHere) return module; // asked for all the same
+    const ops = await openModule(module, variant, 1);
+    const agrees = agreesWithPlain(ops);
+    ops.close();
+    if (agrees) return module;
+    console.error(
+      `engine: kernels ${variant.name} compute wrongly with ${wide ? 256 : 128}-bit vectors here`,
+    );
+  }
+  throw new Error(`the kernels ${variant.name} do not compute rightly on this processor`);
+}
+
+async function openModule(
+  module: WasmModule,
+  variant: Variant,
+  threads: number,
+  maxBytes?: number,
+): Promise<KernelOps> {
   const memory = new KernelMemory(threads, maxBytes);
-  const pool = await ThreadPool.open(new Module(bytes), memory.memory, threads);
-  return new KernelOps(variant, memory, pool);
+  return new KernelOps(variant, memory, await ThreadPool.open(module, memory.memory, threads));
 }
 
 /** Less work than this (products, or values) is done before another thread has taken its part of it. */

@@ -162,7 +162,17 @@ function tile(
         o = out + index * rankBytes;
       for (let from = 0; from < visible; from += blockTokens) {
         const block = blockAt(cache, blocks, first + from, blockTokens, layerBytes, layers, layer);
-        scoresOf(q, stride, headCount, block, stride, blockTokens, width, scores + ((<usize>from) << 2));
+        scoresOf(
+          q,
+          stride,
+          headCount,
+          block,
+          stride,
+          blockTokens,
+          width,
+          scores + ((<usize>from) << 2),
+          work,
+        );
       }
       for (let h = 0; h < headCount; h++) {
         const at = state + ((<usize>(t * headsTogether + h)) << 3);
@@ -201,6 +211,7 @@ function scoresOf(
   positions: i32,
   width: i32,
   scores: usize,
+  work: usize,
 ): void {
   const row: usize = attentionPositions * 4;
   for (let from = 0; from < positions; from += 16) {
@@ -208,11 +219,11 @@ function scoresOf(
     let qs = q,
       s = scores;
     for (; h + 2 <= heads; h += 2) {
-      attentionScores2(k, stride, width, qs, s, qs + qStride, s + row);
+      attentionScores2(k, stride, width, work, qs, s, qs + qStride, s + row);
       qs += qStride << 1;
       s += row << 1;
     }
-    if (h < heads) attentionScores1(k, stride, width, qs, s);
+    if (h < heads) attentionScores1(k, stride, width, work, qs, s);
     k += stride << 4;
     scores += 64;
   }

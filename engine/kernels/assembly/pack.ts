@@ -2,6 +2,7 @@
 import {
   columnsInGroup,
   formatF32,
+  formatRelaxed,
   int8BlockBytes,
   int8Offset,
   int8ScaleBytes,
@@ -21,7 +22,7 @@ export function pack(
   for (let row = from; row < to; row++) {
     const x = values + ((<usize>row * columns) << 2);
     if (format === formatF32) packRowF32(matrix, columns, first + row, x);
-    else packRowInt8(matrix, columns, first + row, x);
+    else packRowInt8(matrix, columns, format, first + row, x);
   }
 }
 
@@ -32,6 +33,12 @@ function packRowF32(matrix: usize, columns: i32, row: i32, x: usize): void {
     to += rowsInBlock * 4;
     x += 4;
   }
+}
+
+/** Where in a block the weight of a row and a column lies: each row's 4 (relaxed) or 2 (exact) columns together. */
+function weightOffset(format: i32, lane: i32, column: i32): i32 {
+  if (format === formatRelaxed) return int8ScaleBytes + ((column >> 2) << 6) + (lane << 2) + (column & 3);
+  return int8ScaleBytes + ((column >> 1) << 5) + (lane << 1) + (column & 1);
 }
 
 function isNotANumber(value: f32): bool {
@@ -46,7 +53,7 @@ function roundToBf16(value: f32): f32 {
 }
 
 /** Quants are chosen for the scale as it is stored: its rounding then costs nothing. */
-function packRowInt8(matrix: usize, columns: i32, row: i32, x: usize): void {
+function packRowInt8(matrix: usize, columns: i32, format: i32, row: i32, x: usize): void {
   const groups = (columns + columnsInGroup - 1) / columnsInGroup,
     lane = row % rowsInBlock;
   let block = matrix + <usize>(row / rowsInBlock) * groups * int8BlockBytes;
@@ -63,11 +70,10 @@ function packRowInt8(matrix: usize, columns: i32, row: i32, x: usize): void {
       block + (lane << 1),
       <u16>(reinterpret<u32>(scale > 1e-37 || isNotANumber(scale) ? scale : 0) >> 16),
     );
-    const to = block + int8ScaleBytes + (lane << 2);
     for (let i = 0; i < columnsInGroup; i++) {
       const value: f32 = i < count ? nearest(load<f32>(x + ((<usize>i) << 2)) * inverse) : 0;
       const quant = value >= 127 ? 127 : value <= -127 ? -127 : isNotANumber(value) ? 0 : <i32>value;
-      store<u8>(to + ((i >> 2) << 6) + (i & 3), quant + int8Offset);
+      store<u8>(block + weightOffset(format, lane, i), quant + int8Offset);
     }
     block += int8BlockBytes;
     x += columnsInGroup * 4;
@@ -88,7 +94,7 @@ export function gather(
     const row = load<i32>(ids + ((<usize>i) << 2));
     const values = out + ((<usize>i * columns) << 2);
     if (format === formatF32) gatherF32(values, matrix, columns, row);
-    else gatherInt8(values, matrix, columns, row);
+    else gatherInt8(values, matrix, columns, format, row);
   }
 }
 
@@ -101,7 +107,7 @@ function gatherF32(out: usize, matrix: usize, columns: i32, row: i32): void {
   }
 }
 
-function gatherInt8(out: usize, matrix: usize, columns: i32, row: i32): void {
+function gatherInt8(out: usize, matrix: usize, columns: i32, format: i32, row: i32): void {
   const groups = (columns + columnsInGroup - 1) / columnsInGroup,
     lane = row % rowsInBlock;
   let block = matrix + <usize>(row / rowsInBlock) * groups * int8BlockBytes;
@@ -109,8 +115,7 @@ function gatherInt8(out: usize, matrix: usize, columns: i32, row: i32): void {
     const i = column % columnsInGroup;
     if (column > 0 && i === 0) block += int8BlockBytes;
     const scale = reinterpret<f32>((<u32>load<u16>(block + (lane << 1))) << 16);
-    const quant =
-      <i32>load<u8>(block + int8ScaleBytes + (lane << 2) + ((i >> 2) << 6) + (i & 3)) - int8Offset;
+    const quant = <i32>load<u8>(block + weightOffset(format, lane, i)) - int8Offset;
     store<f32>(out, <f32>quant * scale);
     out += 4;
   }
