@@ -134,6 +134,7 @@ describe("GET of an attempt", () => {
       cached_tokens: 0,
       completion_tokens: 0,
       finish_reason: null,
+      finish_reasons: null,
       boot_id: engine.ready.boot_id,
       model: engine.ready.model,
       error: null,
