@@ -167,24 +167,36 @@ function attentionScores(rows: number, multiplyAdd: MultiplyAdd): string {
   const halves = range(2);
   const lines = [
     `export function attentionScores${rows}(k: usize, stride: usize, width: i32, work: usize, ${pointers.join(", ")}): void {`,
-    "  const whole = (<usize>width & ~7) << 2, all = <usize>width << 2;",
+    "  const quads = (<usize>width & ~31) << 2, whole = (<usize>width & ~7) << 2, all = <usize>width << 2;",
     "  for (let group = 0; group < 4; group++) {",
     "    const k0 = k, k1 = k0 + stride, k2 = k1 + stride, k3 = k2 + stride;",
     ...all.flatMap(([r, p]) => halves.map((h) => `    let a${r}_${p}_${h} = f32x4.splat(0);`)),
     "    let i: usize = 0;",
-    "    for (; i < whole; i += 32) {",
   ];
-  for (const h of halves)
-    for (const r of range(rows)) lines.push(`      const v${r}_${h} = v128.load(q${r} + i, ${16 * h});`);
-  for (const p of range(4)) {
-    for (const h of halves) lines.push(`      const w${p}_${h} = v128.load(k${p} + i, ${16 * h});`);
-    for (const r of range(rows)) {
-      for (const h of halves) {
-        lines.push(`      a${r}_${p}_${h} = ${multiplyAdd(`w${p}_${h}`, `v${r}_${h}`, `a${r}_${p}_${h}`)};`);
+  const loop = (until: string, pairs: number) => {
+    lines.push(`    for (; i < ${until}; i += ${32 * pairs}) {`);
+    for (const r of range(rows)) lines.push(`      const y${r} = q${r} + i;`);
+    for (const p of range(4)) lines.push(`      const z${p} = k${p} + i;`);
+    for (const pair of range(pairs)) {
+      for (const r of range(rows)) {
+        for (const h of halves)
+          lines.push(`      const v${r}_${pair}_${h} = v128.load(y${r}, ${32 * pair + 16 * h});`);
+      }
+      for (const p of range(4)) {
+        for (const h of halves)
+          lines.push(`      const w${p}_${pair}_${h} = v128.load(z${p}, ${32 * pair + 16 * h});`);
+        for (const r of range(rows)) {
+          for (const h of halves) {
+            const sum = multiplyAdd(`w${p}_${pair}_${h}`, `v${r}_${pair}_${h}`, `a${r}_${p}_${h}`);
+            lines.push(`      a${r}_${p}_${h} = ${sum};`);
+          }
+        }
       }
     }
-  }
-  lines.push("    }");
+    lines.push("    }");
+  };
+  loop("quads", 4);
+  loop("whole", 1);
   const place = (r: number, p: number, h: number) => (r * 4 + p) * 32 + 16 * h;
   for (const [r, p] of all) {
     for (const h of halves) lines.push(`    v128.store(work, a${r}_${p}_${h}, ${place(r, p, h)});`);
@@ -229,7 +241,7 @@ function attentionValues(rows: number, multiplyAdd: MultiplyAdd): string {
   const lines = [
     `export function attentionValues${rows}(v: usize, stride: usize, count: i32, width: i32, ${pointers.join(", ")}): void {`,
     "  const all = <usize>width << 2, sixteens = (<usize>width & ~15) << 2, fours = (<usize>width & ~3) << 2;",
-    "  const end = <usize>count << 2;",
+    "  const end = <usize>count << 2, pairs = <usize>(count & ~1) << 2;",
     "  let i: usize = 0;",
   ];
   const loop = (until: string, vectors: number) => {
@@ -237,14 +249,24 @@ function attentionValues(rows: number, multiplyAdd: MultiplyAdd): string {
     lines.push(`  for (; i < ${until}; i += ${16 * vectors}) {`, "    let from = v + i;");
     for (const r of range(rows)) lines.push(`    const d${r} = o${r} + i;`);
     for (const [r, c] of sums) lines.push(`    let a${r}_${c} = v128.load(${at(`d${r}`, 16 * c)});`);
-    lines.push("    for (let p: usize = 0; p < end; p += 4, from += stride) {");
-    for (const c of range(vectors)) lines.push(`      const w${c} = v128.load(${at("from", 16 * c)});`);
-    for (const r of range(rows)) {
-      lines.push(`      const e${r} = v128.load32_splat(p${r} + p);`);
-      for (const c of range(vectors)) {
-        lines.push(`      a${r}_${c} = ${multiplyAdd(`w${c}`, `e${r}`, `a${r}_${c}`)};`);
+    const position = (n: number, value: string) => {
+      for (const c of range(vectors)) lines.push(`      const w${n}_${c} = v128.load(${at(value, 16 * c)});`);
+      for (const r of range(rows)) {
+        lines.push(`      const e${n}_${r} = v128.load32_splat(${at(`p${r} + p`, 4 * n)});`);
+        for (const c of range(vectors)) {
+          lines.push(`      a${r}_${c} = ${multiplyAdd(`w${n}_${c}`, `e${n}_${r}`, `a${r}_${c}`)};`);
+        }
       }
-    }
+    };
+    lines.push(
+      "    let p: usize = 0;",
+      "    for (; p < pairs; p += 8) {",
+      "      const next = from + stride;",
+    );
+    position(0, "from");
+    position(1, "next");
+    lines.push("      from = next + stride;", "    }", "    if (p < end) {");
+    position(0, "from");
     lines.push("    }");
     for (const [r, c] of sums) lines.push(`    v128.store(d${r}, a${r}_${c}, ${16 * c});`);
     lines.push("  }");
