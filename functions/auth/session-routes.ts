@@ -2,7 +2,6 @@
 import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { Hono } from "hono";
-import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accounts } from "../db/d1/schema.ts";
 import { badKey, badSession, crossSite, invalid, missingScope, Refusal } from "../errors.ts";
@@ -21,10 +20,10 @@ import {
   makeSession,
   readSession,
   sessionCookie,
+  signIn,
 } from "./session.ts";
 
 const MAX_BODY_BYTES = 4_096;
-export const signIn = z.strictObject({ key: z.string().min(1).max(500) });
 
 export const sessionRoutes = new Hono<AppEnv>();
 

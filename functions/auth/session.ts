@@ -10,6 +10,7 @@
  */
 import type { Context } from "hono";
 import { deleteCookie, getCookie, setCookie } from "hono/cookie";
+import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { HOUR_MS, SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
@@ -21,6 +22,9 @@ export const SESSION_MS = 12 * HOUR_MS;
 export interface Session extends PresentedKey {
   readonly expiresAt: number;
 }
+
+/** What signing in sends. */
+export const signIn = z.strictObject({ key: z.string().min(1).max(500) });
 
 const LABEL = "causeway dashboard session, version 1";
 const NAME = "causeway_session";

@@ -149,6 +149,7 @@ describe("real answers are what the document says", () => {
     ["GET", "/v1/requests"],
     ["GET", "/v1/requests/histogram"],
     ["GET", "/v1/requests/{id}", () => `/v1/requests/${requestId}`],
+    ["GET", "/v1/regions"],
     ["GET", "/v1/journal"],
     ["GET", "/v1/generation", () => `/v1/generation?id=${requestId}`],
     ["GET", "/v1/balance"],

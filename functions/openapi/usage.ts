@@ -1,7 +1,7 @@
 /** What the document says of reading: usage, requests, journal, and the dashboard's session. */
 import { z } from "zod";
 import { SCOPES } from "../auth/scopes.ts";
-import { signIn } from "../auth/session-routes.ts";
+import { signIn } from "../auth/session.ts";
 import { BUCKETS } from "../usage/buckets.ts";
 import { journalQuery } from "../usage/journal.ts";
 import { usageQuery } from "../usage/range.ts";

@@ -1,7 +1,7 @@
 /**
  * Time zones by their IANA names, from the platform's own tables (Intl). A zone says where a local day or hour
- * begins; it never changes what is counted. Every answer is a whole quarter hour, which is what rollups are cut by:
- * all offsets in use since 1990 are such.
+ * begins; it never changes what is counted. Every answer is a whole quarter hour, which is what rollups are cut by, as
+ * every offset in use is. Where one was not (Kiritimati until 1979), it is the next.
  */
 import { DAY_MS, HOUR_MS, MINUTE_MS, QUARTER_HOUR_MS, quarterHourOf, SECOND_MS } from "../clock.ts";
 
@@ -86,5 +86,5 @@ export function nextHour(zone: Zone, ms: number): number {
   for (let at = quarterHourOf(ms) + QUARTER_HOUR_MS; at < next; at += QUARTER_HOUR_MS) {
     if (zone.offsetAt(at) !== offset) return at;
   }
-  return quarterHourOf(next);
+  return Math.ceil(next / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
 }
