@@ -19,10 +19,14 @@ interface Journal {
 const journalOf = async (folder: string): Promise<Journal> =>
   JSON.parse(await readFile(join(root, folder, "meta/_journal.json"), "utf8"));
 
-/** All migrations of a folder, applied in the journal's order to an empty database. */
-async function applied(folder: string): Promise<DatabaseSync> {
+/** All migrations of a folder, applied in the journal's order to an empty database, or to one with rows at some point. */
+async function applied(
+  folder: string,
+  before: Readonly<Record<string, (database: DatabaseSync) => void>> = {},
+): Promise<DatabaseSync> {
   const database = new DatabaseSync(":memory:");
   for (const { tag } of (await journalOf(folder)).entries) {
+    before[tag]?.(database);
     const text = await readFile(join(root, folder, `${tag}.sql`), "utf8");
     for (const statement of text.split("--> statement-breakpoint")) database.exec(statement);
   }
@@ -96,4 +100,38 @@ describe.each([d1, account])("the migrations in $out", (config) => {
       await rm(temporary, { recursive: true });
     }
   });
+});
+
+it("0004_usage_view gives rollups of before the outcomes that their events have", async () => {
+  const at = 1_780_000_000_000;
+  const bucket = at - (at % 900_000);
+  const database = await applied("migrations/d1", {
+    "0004_usage_view": (old) => {
+      const event = old.prepare(
+        "insert into events (account, sequence, kind, at, amount, balance, model, region, backend, key_id, ending, attempts) values ('a', ?, ?, ?, 0, 0, 'm', ?, 'b', 'k', ?, ?)",
+      );
+      const tried = (attempts: number) => JSON.stringify(Array(attempts).fill({}));
+      event.run(1, "credit", at, null, null, null);
+      event.run(2, "usage", at, "r", "client_left", tried(1));
+      event.run(3, "usage", at, "r", "refused", tried(2));
+      event.run(4, "usage", at, "r", "finished", tried(3));
+      event.run(5, "adjustment", at, "r", "client_left", tried(2));
+      event.run(6, "usage", at, "other", "client_left", null);
+      event.run(7, "usage", at + 900_000, "r", "finished", tried(1));
+      const rollup = old.prepare(
+        "insert into rollups values ('a', ?, 'm', ?, 'b', 'k', 3, 0, 0, 0, 0, 0, 0, x'', x'')",
+      );
+      rollup.run(bucket, "r");
+      rollup.run(bucket, "other");
+      rollup.run(bucket + 900_000, "r");
+    },
+  });
+  const rows = database
+    .prepare("select region, client_left, refused, failed_over from rollups order by bucket, region desc")
+    .all();
+  expect(rows.map((row) => Object.values(row))).toEqual([
+    ["r", 1, 1, 2],
+    ["other", 1, 0, 0],
+    ["r", 0, 0, 0],
+  ]);
 });
