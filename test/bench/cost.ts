@@ -7,7 +7,7 @@
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import type { HostReady, HostSettings } from "../../functions/local/host.ts";
@@ -66,6 +66,8 @@ async function startEdge() {
     .replace('"functions/index.ts"', here("test/bench/cost/worker.ts"))
     .replaceAll('"migrations/', () => `"${relative(stateDir, project)}/migrations/`);
   writeFileSync(config, counting);
+  // The sender of webhooks stands beside it.
+  symlinkSync(join(project, "functions"), join(stateDir, "functions"));
   const child = fork(join(project, "functions/local/host.ts"), {
     detached: true, // It ends its whole process group.
     execArgv: [],

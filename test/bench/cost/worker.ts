@@ -42,6 +42,9 @@ function countRows(ctx: DurableObjectState, name: "accountRowsWritten" | "poolRo
   }) as typeof setAlarm;
 }
 
+// Whatever else the Worker exports, as it is.
+export * from "../../../functions/index.ts";
+
 export class AccountObject extends Account {
   constructor(ctx: DurableObjectState, env: Env) {
     countRows(ctx, "accountRowsWritten");
@@ -81,9 +84,9 @@ function stubs<T extends Rpc.DurableObjectBranded>(
       const value = Reflect.get(target, key);
       if (typeof value !== "function") return value;
       return (...given: unknown[]) => {
-        const made = Reflect.apply(value, target, given);
+        const made: object = Reflect.apply(value, target, given);
         if (key === "getByName" || key === "get") return counted(made);
-        return key === "jurisdiction" ? stubs(made, name) : made;
+        return key === "jurisdiction" ? stubs(made as DurableObjectNamespace<T>, name) : made;
       };
     },
   });
