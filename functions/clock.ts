@@ -31,13 +31,57 @@ export function after(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** The value, or undefined when it takes longer than `ms`. Leaves no timer behind. */
+export async function within<T>(ms: number, value: Promise<T>): Promise<T | undefined> {
+  const patience = new Patience();
+  try {
+    return await patience.within(ms, value);
+  } finally {
+    patience.end();
+  }
+}
+
 /**
- * The value, or undefined when it takes longer than `ms`. Leaves no timer behind. Asked for each piece of a stream:
- * a controller and a race for each would cost more than all else that is done for the piece.
+ * Waits for one thing after another, each so long and no longer, with one timer for all of them: the pieces of a
+ * stream come by the thousand, and a timer for each would cost more than all else that is done for it.
  */
-export function within<T>(ms: number, value: Promise<T>): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    value.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+export class Patience {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the timer rings, and when what is waited for is late. */
+  #ringsAt = Number.POSITIVE_INFINITY;
+  #lateAt = Number.POSITIVE_INFINITY;
+  #late: (() => void) | undefined;
+
+  /** The value, or undefined when it takes longer than `ms`. One at a time. */
+  within<T>(ms: number, value: Promise<T>): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#lateAt = Date.now() + ms;
+      this.#late = () => resolve(undefined);
+      if (this.#lateAt < this.#ringsAt) this.#ring();
+      const come = <R>(settle: (result: R) => void) => {
+        return (result: R) => {
+          this.#late = undefined;
+          settle(result);
+        };
+      };
+      value.then(come(resolve), come(reject));
+    });
+  }
+
+  /** Leaves no timer behind. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#ringsAt = Number.POSITIVE_INFINITY;
+  }
+
+  #ring(): void {
+    clearTimeout(this.#timer);
+    this.#ringsAt = this.#lateAt;
+    this.#timer = setTimeout(() => {
+      this.#ringsAt = Number.POSITIVE_INFINITY;
+      if (!this.#late) return; // Nothing is waited for: the next wait sets it again.
+      if (Date.now() < this.#lateAt) this.#ring();
+      else this.#late();
+    }, this.#lateAt - Date.now());
+  }
 }

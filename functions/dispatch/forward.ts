@@ -1,6 +1,6 @@
 /** The reading path: events to chunks, for backends that cannot be relayed, and to messages for whole answers. */
 import { outputOfEach, utf8Length } from "../admission/bound.ts";
-import { SECOND_MS, within } from "../clock.ts";
+import { Patience, SECOND_MS } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
 import { deltaChunk, type Message, roleChunk } from "../surfaces/openai/encode.ts";
 import { promptText } from "../surfaces/openai/messages.ts";
@@ -25,15 +25,16 @@ export async function forward(run: Run, wire: Wire, opened: Events): Promise<End
   const tally = new Tally(run, opened);
   let present = await wire.write(choicesOf(run, (choice) => roleChunk(run.answer, choice)).join(""));
   const end = await drain(opened.events, async (event) => {
-    if (event === undefined) present = await wire.write(KEEP_ALIVE);
+    if (event === undefined) present = await wire.put(KEEP_ALIVE);
     else {
       tally.take(event);
-      if (event.type === "delta") present = await wire.write(deltaChunk(run.answer, event));
+      if (event.type === "delta") present = await wire.put(deltaChunk(run.answer, event));
     }
     tally.checkpoint();
     return present;
   });
-  if (end === "finished" && tally.isComplete) return tally.finished();
+  present = await wire.taken();
+  if (end === "finished" && present && tally.isComplete) return tally.finished();
   if (!present) run.stop.abort("client_left");
   return stopped(run, await tally.count());
 }
@@ -85,13 +86,18 @@ async function drain(
   events: AsyncIterator<EngineEvent>,
   take: (event: EngineEvent | undefined) => Promise<boolean>,
 ): Promise<"finished" | "failed" | "stopped"> {
-  let pending = events.next();
-  for (;;) {
-    const next = await within(KEEP_ALIVE_MS, pending);
-    if (next?.done) return "finished";
-    if (next?.value.type === "error") return "failed";
-    if (next) pending = events.next();
-    if (!(await take(next?.value))) return "stopped";
+  const patience = new Patience();
+  try {
+    let pending = events.next();
+    for (;;) {
+      const next = await patience.within(KEEP_ALIVE_MS, pending);
+      if (next?.done) return "finished";
+      if (next?.value.type === "error") return "failed";
+      if (next) pending = events.next();
+      if (!(await take(next?.value))) return "stopped";
+    }
+  } finally {
+    patience.end();
   }
 }
 

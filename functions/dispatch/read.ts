@@ -3,7 +3,7 @@
  * end, an answer has a size, and a backend that sends heartbeats and no tokens is not alive.
  */
 import { createParser } from "eventsource-parser";
-import { SECOND_MS, within } from "../clock.ts";
+import { Patience, SECOND_MS } from "../clock.ts";
 import type { Dialect } from "./dialects/dialect.ts";
 import { END_OF_STREAM, Events, errorOf } from "./dialects/events.ts";
 import type { EngineEvent } from "./run.ts";
@@ -52,9 +52,10 @@ export async function* readEvents(
   let deadline = Date.now() + limits.firstMs;
   let counted = false;
   const complete = () => events.areFinished && counted;
+  const patience = new Patience();
   try {
     while (!ended) {
-      const read = await within(deadline - Date.now(), reader.read());
+      const read = await patience.within(deadline - Date.now(), reader.read());
       if (read === undefined) {
         if (!complete()) yield { ...failed("the backend sent no token for too long"), late: true };
         return;
@@ -75,6 +76,7 @@ export async function* readEvents(
     // A backend that dies after its last word has said all.
     if (!complete()) yield failed("the backend's stream was cut");
   } finally {
+    patience.end();
     // Not awaited: a backend that hangs would hang this too.
     reader.cancel().catch(() => {});
   }
