@@ -233,7 +233,8 @@ const checkpoint = (n: number, share: Share, odd: unknown, failOver: Fate | unde
       const open = model.open.get(id);
       if (open && failOver) open.fates.push(failOver);
       const attempt = attemptId(id, request?.fates.length ?? 1);
-      if (failOver) real.outside.fates.set(attempt, failOver);
+      // One that comes after the settlement is late: there is no attempt behind it that could report anything.
+      if (open && failOver) real.outside.fates.set(attempt, failOver);
       const usage = request && !failOver ? countsOf(request, share, odd) : undefined;
       await real.stub.checkpoint({
         requestId: id,
