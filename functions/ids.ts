@@ -41,6 +41,15 @@ export const attemptId = (request: RequestId, attempt: number): AttemptId => `${
 export const isRequestId = (text: string): text is RequestId => requestPattern.test(text);
 export const isAccountId = (text: string): text is AccountId => accountPattern.test(text);
 
+/** A ULID of this time (its first ten characters) and, for the rest, of what it names: made again, it is the same. */
+export async function derivedUlid(time: string, of: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(of));
+  const rest = Array.from(new Uint8Array(digest).subarray(0, 16), (byte) => CROCKFORD[byte & 31]).join("");
+  return `${time}${rest}`;
+}
+
+const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /** The id a client sees on its answer. */
 export const answerId = (request: RequestId): string => `chatcmpl-${request.slice("req_".length)}`;
 

@@ -5,7 +5,7 @@ import { db, env } from "../../test/support/worker.ts";
 import { DAY_MS } from "../clock.ts";
 import { backends, fleetEvents, fleetOutages } from "../db/d1/schema.ts";
 import type { BackendId } from "../ids.ts";
-import { noticed } from "./events.ts";
+import { noticed, told } from "./events.ts";
 
 let region: string;
 let [a, b]: [BackendId, BackendId] = ["bknd_a", "bknd_b"];
@@ -38,8 +38,14 @@ beforeEach(async () => {
   await register(b);
 });
 
-const tell = (backend: BackendId, isDown: boolean, now = Date.now()) =>
+const notice = (backend: BackendId, isDown: boolean, now = Date.now()) =>
   noticed(env, [{ backend, region, isDown, reason: "It failed 3 times in a row." }], now);
+/** Notices, and has told what it answers. */
+async function tell(...what: Parameters<typeof notice>) {
+  const changes = await notice(...what);
+  for (const change of changes) await told(env, change);
+  return changes;
+}
 const written = async () =>
   (await db.select().from(fleetEvents).where(eq(fleetEvents.region, region)).orderBy(fleetEvents.id)).map(
     ({ kind, backend }) => (backend ? `${kind} ${backend}` : kind),
@@ -50,9 +56,13 @@ describe("what pools notice", () => {
     expect(await tell(a, true)).toEqual([]);
     expect(await tell(a, true)).toEqual([]);
     const now = Date.now();
-    expect(await tell(b, true, now)).toEqual([{ type: "region.down", region, at: now }]);
+    expect(await tell(b, true, now)).toEqual([
+      { id: expect.any(Number), kind: "region.down", region, at: now },
+    ]);
     expect(await tell(b, true)).toEqual([]);
-    expect(await tell(a, false, now)).toEqual([{ type: "region.recovered", region, at: now }]);
+    expect(await tell(a, false, now)).toEqual([
+      { id: expect.any(Number), kind: "region.recovered", region, at: now },
+    ]);
     expect(await tell(a, false)).toEqual([]);
     expect(await tell(b, false)).toEqual([]);
     expect(await written()).toEqual([
@@ -74,22 +84,34 @@ describe("what pools notice", () => {
   it("tells of a region again when it falls again", async () => {
     for (let i = 0; i < 2; i++) {
       expect(await tell(a, true)).toEqual([]);
-      expect(await tell(b, true)).toMatchObject([{ type: "region.down" }]);
-      expect(await tell(b, false)).toMatchObject([{ type: "region.recovered" }]);
+      expect(await tell(b, true)).toMatchObject([{ kind: "region.down" }]);
+      expect(await tell(b, false)).toMatchObject([{ kind: "region.recovered" }]);
       expect(await tell(a, false)).toEqual([]);
     }
   });
 
   it("does not count what an operator drains", async () => {
     await db.update(backends).set({ state: "draining" }).where(eq(backends.id, b));
-    expect(await tell(a, true)).toMatchObject([{ type: "region.down" }]);
+    expect(await tell(a, true)).toMatchObject([{ kind: "region.down" }]);
     await db.update(backends).set({ state: "draining" }).where(eq(backends.id, a));
   });
 
   it("comes from several pools at once without a double", async () => {
     const all = await Promise.all([tell(a, true), tell(b, true), tell(a, true), tell(b, true)]);
-    expect(all.flat()).toHaveLength(1);
+    expect(new Set(all.flat().map(({ id }) => id)).size).toBe(1);
     expect((await written()).filter((kind) => kind === "region.down")).toHaveLength(1);
+  });
+
+  it("is answered until it has been told, whoever notices what", async () => {
+    await notice(a, true);
+    const fell = await notice(b, true);
+    expect(fell).toMatchObject([{ kind: "region.down", region }]);
+    // Its finder died. What others notice brings it up again, known or not, before what came later.
+    expect(await notice(b, true)).toEqual(fell);
+    expect(await notice(b, false)).toMatchObject([fell[0], { kind: "region.recovered", region }]);
+    await told(env, fell[0]!);
+    expect(await tell(a, false)).toMatchObject([{ kind: "region.recovered", region }]);
+    expect(await notice(a, false)).toEqual([]);
   });
 
   it("is kept for 35 days, and the newest thousand of it", async () => {
@@ -97,7 +119,7 @@ describe("what pools notice", () => {
     await tell(a, false);
     expect(await written()).toEqual([`backend.recovered ${a}`]);
     await db.run(
-      "insert into fleet_events with recursive n(i) as (select 100000 union all select i + 1 from n where i < 101200) select i, 4000000000000, 'other', null, 'region.down', '' from n",
+      "insert into fleet_events with recursive n(i) as (select 100000 union all select i + 1 from n where i < 101200) select i, 4000000000000, 'other', null, 'region.down', '', 1 from n",
     );
     await tell(b, true);
     const rows = await db.select({ id: fleetEvents.id }).from(fleetEvents).orderBy(desc(fleetEvents.id));

@@ -14,13 +14,14 @@ import { isResting } from "../../router/standing.ts";
 import type { BackendView, FleetView, Health, Outcome, RouteRequest } from "../../router/types.ts";
 import { SECOND_MS } from "../clock.ts";
 import type { Env } from "../env.ts";
+import { framesOf } from "../errors.ts";
 import { type Noticed, noticed } from "../fleet/events.ts";
 import { type Gauges, lacksModel, readGauges } from "../fleet/gauges.ts";
 import type { Load } from "../fleet/load.ts";
 import { type Company, Member, type Speed, type StandingSince } from "../fleet/member.ts";
 import { type Backend, backendsOf, type Snapshot, snapshot } from "../fleet/snapshot.ts";
 import type { AttemptId, BackendId } from "../ids.ts";
-import { poolHeard } from "../webhooks/regions.ts";
+import { tellRegionChanges } from "../webhooks/regions.ts";
 
 export interface PoolName {
   readonly region: string;
@@ -98,8 +99,8 @@ export class PoolObject extends DurableObject<Env> {
   readonly #told = new Map<string, boolean>();
   /** D1 did not take it: not before this again. */
   #tellAgainAt = 0;
-  /** Whether any backend answers, as D1 has been told; undefined: not in this life. */
-  #up: boolean | undefined;
+  /** One at a time: a fall and a recovery must not overtake each other on their way. */
+  #telling = false;
 
   /** Places a request on a backend of this pool and counts it there, in one step. */
   async assign({ pool, request, attempt, untilMs, distanceMs, since }: PoolAsk): Promise<PoolAnswer> {
@@ -168,20 +169,28 @@ export class PoolObject extends DurableObject<Env> {
   #view(now: number, since: number): PoolView {
     this.#expireSlots(now);
     const loads: Record<string, Load> = {};
-    const standings: Record<string, StandingSince> = {};
-    for (const backend of this.#fleet.backends) {
-      const member = this.#members.get(backend.id)!;
-      loads[backend.id] = member.load();
-      standings[backend.id] = member.standing(backend, this.#fleet.health[backend.id], now);
-    }
+    for (const { id } of this.#fleet.backends) loads[id] = this.#members.get(id)!.load();
+    const standings = this.#standings(now);
     this.#tell(standings, now);
     const placed = this.#placed.filter((one) => one.version > since).map((one) => one.prefix);
     return { version: this.#version, loads, health: this.#fleet.health, standings, placed };
   }
 
-  /** Has D1 told which backends went down or came back. One that was not heard of yet says neither. */
+  #standings(now: number): Readonly<Record<string, StandingSince>> {
+    const standings: Record<string, StandingSince> = {};
+    for (const backend of this.#fleet.backends)
+      standings[backend.id] = this.#members
+        .get(backend.id)!
+        .standing(backend, this.#fleet.health[backend.id], now);
+    return standings;
+  }
+
+  /**
+   * Has D1 told which backends went down or came back, and webhooks which regions did by that. One that was not heard
+   * of yet says neither.
+   */
   #tell(standings: Readonly<Record<string, StandingSince>>, now: number): void {
-    if (now < this.#tellAgainAt) return;
+    if (this.#telling || now < this.#tellAgainAt) return;
     const changes: Noticed[] = [];
     for (const { id, region } of this.#fleet.backends) {
       const { state, reason } = standings[id]!;
@@ -191,11 +200,18 @@ export class PoolObject extends DurableObject<Env> {
       changes.push({ backend: id as BackendId, region, isDown, reason });
     }
     if (changes.length === 0) return;
-    const told = noticed(this.env, changes, now).catch((error: unknown) => {
-      this.#tellAgainAt = now + TELL_AGAIN_MS;
-      for (const { backend } of changes) this.#told.delete(backend);
-      console.error(`D1 was not told of ${changes.length} backends: ${error}`);
-    });
+    this.#telling = true;
+    const told = noticed(this.env, changes, now)
+      .then((untold) => tellRegionChanges(this.env, untold))
+      .catch((error: unknown) => {
+        // All of it again: what D1 and the webhooks have of it stays one.
+        this.#tellAgainAt = now + TELL_AGAIN_MS;
+        for (const { backend } of changes) this.#told.delete(backend);
+        console.error(`of ${changes.length} backends not all was told: ${framesOf(error)}`);
+      })
+      .finally(() => {
+        this.#telling = false;
+      });
     this.ctx.waitUntil(told);
   }
 
@@ -277,20 +293,10 @@ export class PoolObject extends DurableObject<Env> {
     this.ctx.waitUntil(
       this.#probeUntilKnown(old).finally(() => {
         this.#probing = false;
-        this.ctx.waitUntil(this.#tellRegion(view, pool));
+        const now = Date.now();
+        this.#tell(this.#standings(now), now);
       }),
     );
-  }
-
-  /** When the whole pool falls silent or speaks again: the region's webhooks hear of it. */
-  async #tellRegion(view: Snapshot, pool: PoolName): Promise<void> {
-    const gauges = membersOf(view, pool).map(({ id }) => this.#members.get(id)?.gauges);
-    const up = gauges.some((one) => one?.up || one?.draining);
-    const isKnown = up || (gauges.length > 0 && gauges.every((one) => one !== undefined));
-    if (!isKnown || up === this.#up) return;
-    this.#up = up;
-    // Not told: the next probe tells it.
-    if (!(await poolHeard(this.env, pool, up))) this.#up = undefined;
   }
 
   /** One that does not answer is asked again at once, until that is certain enough for it to rest. */

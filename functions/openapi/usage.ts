@@ -220,7 +220,7 @@ export const regions: Operation = {
   tag: "Usage",
   summary: "How each region stands, and what one's own requests met there in the last hour",
   description:
-    "`backends` is null unless the operator lets the account see the whole fleet. A simulated region says so.",
+    "`backends` is null unless the operator lets the account see the whole fleet. A simulated region says so. `down` is what `events` and webhooks say, too.",
   query: z.strictObject({}),
   answer: z.strictObject({
     object: z.literal("list"),

@@ -126,14 +126,22 @@ describe("GET /v1/regions", () => {
 
 describe("a region's state", () => {
   it.each([
-    [[], "unknown"],
-    [["unknown"], "unknown"],
-    [["up", "unknown"], "healthy"],
-    [["up", "draining"], "healthy"],
-    [["up", "resting"], "degraded"],
-    [["draining", "ejected"], "draining"],
-    [["resting", "misconfigured"], "down"],
-  ] as const)("of %j is %s", (states, expected) => {
-    expect(stateOf(states.map((state) => ({ state })))).toBe(expected);
+    [[], false, "unknown"],
+    [["unknown"], true, "unknown"],
+    [["up", "unknown"], false, "healthy"],
+    [["up", "draining"], false, "healthy"],
+    [["up", "resting"], false, "degraded"],
+    [["draining", "ejected"], false, "draining"],
+    [["draining", "ejected"], true, "down"],
+    [["resting", "misconfigured"], true, "down"],
+    // Not recorded as down yet: nobody was told so.
+    [["resting", "misconfigured"], false, "degraded"],
+  ] as const)("of %j, recorded as down %s, is %s", (states, isDown, expected) => {
+    expect(
+      stateOf(
+        states.map((state) => ({ state })),
+        isDown,
+      ),
+    ).toBe(expected);
   });
 });

@@ -2,13 +2,13 @@
  * GET /v1/regions: how each region stands now, and what an account's own requests met there in the last hour. Each
  * backend by itself is shown to accounts that the operator lets see the whole fleet.
  */
-import { and, desc, eq, isNull } from "drizzle-orm";
+import { desc, eq, isNull } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { HOUR_MS, QUARTER_HOUR_MS, quarterHourOf } from "../clock.ts";
-import { accounts, fleetEvents } from "../db/d1/schema.ts";
+import { accounts, fleetEvents, fleetOutages } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import { distanceTo, measure } from "../fleet/distance.ts";
 import { type Region, snapshot } from "../fleet/snapshot.ts";
@@ -39,15 +39,17 @@ export async function listRegions(c: Context<AppEnv>): Promise<Response> {
     own.all,
   ]);
   const isFull = owner?.fleetView === "full";
-  const [pools, events] = await Promise.all([
-    standingOfPools(c.env, view),
+  const pools = await standingOfPools(c.env, view);
+  const [events, outages] = await db.batch([
     db
       .select()
       .from(fleetEvents)
-      .where(and(isFull ? undefined : isNull(fleetEvents.backend)))
+      .where(isFull ? undefined : isNull(fleetEvents.backend))
       .orderBy(desc(fleetEvents.id))
       .limit(MAX_EVENTS),
+    db.select({ region: fleetOutages.subject }).from(fleetOutages).where(eq(fleetOutages.kind, "region")),
   ]);
+  const down = new Set(outages.map(({ region }) => region));
 
   const met = new Map<string | null, Sums>();
   const sumOf = (id: string | null) => {
@@ -66,7 +68,7 @@ export async function listRegions(c: Context<AppEnv>): Promise<Response> {
       const backends = standings.filter((backend) => backend.region === region.id);
       return {
         ...regionView(region),
-        state: stateOf(backends),
+        state: stateOf(backends, down.has(region.id)),
         own: ownView(sumOf(region.id)),
         models: [...new Set(backends.map(({ model }) => model))].sort(),
         backends: isFull ? backends.map(backendView) : null,
@@ -88,14 +90,17 @@ const regionView = (region: Region) => {
   };
 };
 
-/** Of all its backends: some down is degraded, all is down; one that nobody could ask about says nothing. */
-export function stateOf(backends: readonly Pick<BackendStanding, "state">[]) {
+/**
+ * Down is what is recorded as down (fleet/events.ts), so that this, the list of events and webhooks say the same; the
+ * rest is of all its backends as they stand. One that nobody could ask about says nothing.
+ */
+export function stateOf(backends: readonly Pick<BackendStanding, "state">[], isDown: boolean) {
   const known = backends.filter(({ state }) => state !== "unknown");
   const many = (state: BackendStanding["state"]) => known.filter((backend) => backend.state === state).length;
   const [up, draining] = [many("up"), many("draining")];
   if (known.length === 0) return "unknown";
-  if (up + draining === 0) return "down";
-  if (up === 0) return "draining";
+  if (isDown) return "down";
+  if (up === 0 && draining > 0) return "draining";
   return up + draining < known.length ? "degraded" : "healthy";
 }
 

@@ -17,7 +17,7 @@ import {
   usageOf,
 } from "../../test/support/worker.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, QUARTER_HOUR_MS, quarterHourOf } from "../clock.ts";
-import { rollups } from "../db/d1/schema.ts";
+import { fleetEvents, rollups } from "../db/d1/schema.ts";
 import { attemptId, newRequestId } from "../ids.ts";
 import { nanodollars } from "../money.ts";
 import { EMPTY, type Histogram, histogramOf } from "./histogram.ts";
@@ -478,5 +478,25 @@ describe("GET /v1/usage", () => {
       label: "marked-model: price",
     });
     expect((await usage({ from: seconds(NOON), to: seconds(NOON) + 60 * MINUTE_MS })).marks).toEqual([]);
+  });
+
+  it("marks where a region went down and came back, and a region's own where one is asked for", async () => {
+    const later = { at: NOON + 5 * MINUTE_MS, region: "fallen", backend: null, message: "" };
+    await db.insert(fleetEvents).values([
+      { ...later, id: 1, at: NOON, kind: "region.down" },
+      { ...later, id: 2, backend: "bknd_x", kind: "backend.recovered" },
+      { ...later, id: 3, kind: "region.recovered" },
+      { ...later, id: 4, kind: "region.down", region: "another" },
+      { ...later, id: 5, at: NOON + 60 * MINUTE_MS, kind: "region.down" },
+    ]);
+    const range = { from: seconds(NOON), to: seconds(NOON + 60 * MINUTE_MS) };
+    const own = [
+      { at: new Date(NOON).toISOString(), kind: "region.down", label: "fallen: down" },
+      { at: new Date(later.at).toISOString(), kind: "region.recovered", label: "fallen: recovered" },
+    ];
+    const another = { at: own[1]!.at, kind: "region.down", label: "another: down" };
+    expect((await usage(range)).marks).toEqual([...own, another]);
+    expect((await usage({ ...range, region: "fallen" })).marks).toEqual(own);
+    await db.delete(fleetEvents);
   });
 });

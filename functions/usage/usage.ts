@@ -2,13 +2,13 @@
  * GET /v1/usage: what an account used in any range, cut into buckets of its own time zone. It comes from D1's rollups
  * alone, which the outbox fills; `as_of` says up to where, and what is still on its way or running.
  */
-import { and, asc, eq, gte, lt, type SQL, type SQLWrapper, sql } from "drizzle-orm";
+import { and, asc, eq, gte, isNull, lt, type SQL, type SQLWrapper, sql } from "drizzle-orm";
 import { type DrizzleD1Database, drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
 import { HOUR_MS } from "../clock.ts";
-import { marks, prices, rollups } from "../db/d1/schema.ts";
+import { fleetEvents, marks, prices, rollups } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import type { AccountId } from "../ids.ts";
 import { formatUsd } from "../money.ts";
@@ -27,7 +27,7 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
   const parsed = usageQuery.safeParse(c.req.query());
   if (!parsed.success) throw new Refusal(firstIssue(parsed.error));
   const query = parsed.data;
-  const { from, to, starts, zone, groupBy, previous } = query;
+  const { from, to, starts, zone, groupBy, previous, filters } = query;
   const account = c.get("account");
   const object = accountObject(c.env, account);
   const db = drizzle(c.env.DB);
@@ -36,13 +36,26 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
     previous && (bucketStarts(previous.from, previous.to, query.bucket, zone) ?? [previous.from]);
   const now = statements(db, account, query, starts, query);
   const then = statements(db, account, query, previousStarts ?? [], previous ?? query);
-  const [[at], changes, rows, rowsThen] = await db.batch([
+  const [[at], changes, outages, rows, rowsThen] = await db.batch([
     db.select().from(marks).where(eq(marks.account, account)),
     db
       .select({ at: prices.effectiveAt, model: prices.model })
       .from(prices)
       .where(and(gte(prices.effectiveAt, from), lt(prices.effectiveAt, to)))
       .orderBy(asc(prices.effectiveAt))
+      .limit(MAX_MARKS),
+    db
+      .select({ at: fleetEvents.at, kind: fleetEvents.kind, region: fleetEvents.region })
+      .from(fleetEvents)
+      .where(
+        and(
+          isNull(fleetEvents.backend),
+          gte(fleetEvents.at, from),
+          lt(fleetEvents.at, to),
+          filters.region === undefined ? undefined : eq(fleetEvents.region, filters.region),
+        ),
+      )
+      .orderBy(asc(fleetEvents.at))
       .limit(MAX_MARKS),
     now.all,
     then.all,
@@ -89,7 +102,15 @@ export async function usage(c: Context<AppEnv>): Promise<Response> {
           }
         : null,
     ...(groupBy ? grouped(cells, cellsThen) : { groups: [], other: null }),
-    marks: changes.map(({ at, model }) => ({ at: iso(at), kind: "price", label: `${model}: price` })),
+    marks: [
+      ...changes.map(({ at, model }) => ({ at, kind: "price", label: `${model}: price` })),
+      ...outages.map(({ at, kind, region }) => ({
+        ...{ at, kind },
+        label: `${region}: ${kind.slice("region.".length)}`,
+      })),
+    ]
+      .sort((a, b) => a.at - b.at)
+      .map((mark) => ({ ...mark, at: iso(mark.at) })),
   });
 }
 

@@ -9,7 +9,7 @@ import { accountObject } from "../auth/accounts.ts";
 import { SECOND_MS } from "../clock.ts";
 import { webhookDeliveries, webhookEndpoints, webhookEvents } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
-import type { AccountId, DeliveryId, EndpointId, EventId } from "../ids.ts";
+import { type AccountId, type DeliveryId, derivedUlid, type EndpointId, type EventId } from "../ids.ts";
 import type { Notice } from "../objects/notices.ts";
 import type { DeliveryMessage } from "./deliver.ts";
 import type { RegionEventType } from "./events.ts";
@@ -122,13 +122,9 @@ export const wake = (env: Env, account: AccountId, at: number): Promise<void> =>
 
 /** Time and order are the event's; the rest is made from both, so that a repetition makes the same. */
 async function deliveryId(event: EventId, endpoint: EndpointId): Promise<DeliveryId> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${event} ${endpoint}`));
   const time = event.slice("evt_".length, "evt_".length + 10);
-  const rest = Array.from(new Uint8Array(digest).subarray(0, 16), (byte) => CROCKFORD[byte & 31]).join("");
-  return `whdl_${time}${rest}`;
+  return `whdl_${await derivedUlid(time, `${event} ${endpoint}`)}`;
 }
-
-const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /** What waits for an endpoint that is disabled or gone. It can be asked for again. */
 export const giveUp = (env: Env, endpoint: EndpointId) =>

@@ -1,19 +1,3 @@
-CREATE TABLE `pool_states` (
-	`region` text NOT NULL,
-	`model` text NOT NULL,
-	`up` integer NOT NULL,
-	`at` integer NOT NULL,
-	PRIMARY KEY(`region`, `model`)
-) WITHOUT ROWID;
---> statement-breakpoint
-CREATE TABLE `region_states` (
-	`region` text PRIMARY KEY NOT NULL,
-	`up` integer NOT NULL,
-	`at` integer NOT NULL,
-	`event` text,
-	`told` integer NOT NULL
-) WITHOUT ROWID;
---> statement-breakpoint
 CREATE TABLE `stripe_events` (
 	`id` text PRIMARY KEY NOT NULL,
 	`type` text NOT NULL,
@@ -60,3 +44,7 @@ CREATE TABLE `webhook_events` (
 	`at` integer NOT NULL,
 	`data` text NOT NULL
 ) WITHOUT ROWID;
+--> statement-breakpoint
+ALTER TABLE `fleet_events` ADD `told` integer DEFAULT true NOT NULL;--> statement-breakpoint
+CREATE INDEX `fleet_events_regions` ON `fleet_events` (`at`) WHERE "fleet_events"."backend" is null;--> statement-breakpoint
+CREATE INDEX `fleet_events_untold` ON `fleet_events` (`id`) WHERE "fleet_events"."told" = 0;

@@ -18,7 +18,7 @@ import type {
   RequestId,
 } from "../../ids.ts";
 import type { Usage } from "../../money.ts";
-import type { EventData, EventType } from "../../webhooks/events.ts";
+import type { EventData, EventType, RegionEventType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
 
 /** Written before the account's object exists. */
@@ -181,17 +181,26 @@ export const marks = sqliteTable("marks", {
 });
 
 /** What befell backends and regions, newest last: fleet/events.ts writes it, and keeps it short. */
-export const fleetEvents = sqliteTable("fleet_events", {
-  id: integer("id").primaryKey(),
-  at: instant("at").notNull(),
-  region: text("region").notNull(),
-  /** null: the whole region. */
-  backend: text("backend").$type<BackendId>(),
-  kind: text("kind").$type<FleetEventKind>().notNull(),
-  message: text("message").notNull(),
-});
+export const fleetEvents = sqliteTable(
+  "fleet_events",
+  {
+    id: integer("id").primaryKey(),
+    at: instant("at").notNull(),
+    region: text("region").notNull(),
+    /** null: the whole region. */
+    backend: text("backend").$type<BackendId>(),
+    kind: text("kind").$type<FleetEventKind>().notNull(),
+    message: text("message").notNull(),
+    /** Whether webhooks have been told; true where there is nothing to tell them. */
+    told: integer("told", { mode: "boolean" }).notNull().default(true),
+  },
+  (table) => [
+    index("fleet_events_regions").on(table.at).where(sql`${table.backend} is null`),
+    index("fleet_events_untold").on(table.id).where(sql`${table.told} = 0`),
+  ],
+);
 
-export type FleetEventKind = "backend.down" | "backend.recovered" | "region.down" | "region.recovered";
+export type FleetEventKind = "backend.down" | "backend.recovered" | RegionEventType;
 
 /** What is down now: a row from the change until the recovery. The subject is a backend's id, or a region's. */
 export const fleetOutages = sqliteTable(
@@ -273,27 +282,6 @@ export interface DeliveryAttempt {
   readonly ms: number;
   readonly error: string | null;
 }
-
-/** Whether any backend of a pool answers, as the pool last found; written when that changes. */
-export const poolStates = sqliteTable(
-  "pool_states",
-  {
-    region: text("region").notNull(),
-    model: text("model").notNull(),
-    up: integer("up", { mode: "boolean" }).notNull(),
-    at: instant("at").notNull(),
-  },
-  (table) => [primaryKey({ columns: [table.region, table.model] })],
-);
-
-/** What was last noticed of a region, and whether its webhooks have been told. */
-export const regionStates = sqliteTable("region_states", {
-  region: text("region").primaryKey(),
-  up: integer("up", { mode: "boolean" }).notNull(),
-  at: instant("at").notNull(),
-  event: text("event").$type<EventId>(),
-  told: integer("told", { mode: "boolean" }).notNull(),
-});
 
 /** What Stripe told, by its own event ids: seen once, whatever became of it. */
 export const stripeEvents = sqliteTable("stripe_events", {
