@@ -22,16 +22,20 @@ function randomTensor(ops: Ops, random: Random, length: number): Float32Array {
   return tensor;
 }
 
-/** Seven tokens, so that each tile of tokens is taken, through both precisions. */
+/** One token to nine, so that each tile of tokens is taken, through both precisions. */
 function product(ops: Ops): Float32Array {
   const random = new Random(1);
-  const [rows, columns, tokens] = [48, 72, 7];
-  const x = randomTensor(ops, random, tokens * columns);
-  const out = ops.tensor(2 * tokens * rows);
-  for (const [i, precision] of [undefined, "f32" as const].entries()) {
+  const [rows, columns, most] = [48, 72, 9];
+  const x = randomTensor(ops, random, most * columns);
+  const out = ops.tensor(most * (most + 1) * rows);
+  let from = 0;
+  for (const precision of [undefined, "f32" as const]) {
     const matrix = ops.matrix(rows, columns, precision);
     ops.pack(matrix, 0, randomTensor(ops, random, rows * columns));
-    ops.matmul(out.subarray(i * tokens * rows), x, matrix, tokens);
+    for (let tokens = 1; tokens <= most; tokens++) {
+      ops.matmul(out.subarray(from), x, matrix, tokens);
+      from += tokens * rows;
+    }
   }
   return out;
 }

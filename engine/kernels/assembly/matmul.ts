@@ -2,18 +2,15 @@
  * Products of packed matrices with any number of tokens: which rows a thread takes, in which order it goes over
  * blocks and tokens, and what becomes of the last rows of a matrix. A sum never spans threads.
  */
-import { columnsInGroup, formatExact, formatF32, int8BlockBytes, rowsInBlock } from "../constants";
 import {
-  productF32x1,
-  productF32x2,
-  productF32x4,
-  productInt8Exact1,
-  productInt8Exact2,
-  productInt8Exact4,
-  productInt8Relaxed1,
-  productInt8Relaxed2,
-  productInt8Relaxed4,
-} from "./products";
+  columnsInGroup,
+  formatExact,
+  formatF32,
+  int8BlockBytes,
+  rowsInBlock,
+  threadMemoryBytes,
+} from "../constants";
+import { productF32x, productInt8Exact, productInt8Relaxed } from "./products";
 import { quantise, quantiseGroup, recordBytes } from "./quantise";
 import { addScaled, siluMultiply } from "./vector";
 
@@ -29,46 +26,44 @@ export function blocksOf(rows: i32): i32 {
   return (rows + rowsInBlock - 1) / rowsInBlock;
 }
 
-/** `blocks` blocks from w on times one token: 16 values a block, contiguous at y. */
-function product1(format: i32, w: usize, blocks: i32, columns: i32, x: usize, y: usize): void {
-  if (format === formatF32) productF32x1(w, blocks, columns, x, y);
-  else if (format === formatExact) productInt8Exact1(w, blocks, (columns + 31) & ~31, x, y);
-  else productInt8Relaxed1(w, blocks, (columns + 31) & ~31, x, y);
+/** Tokens that go over weights together. */
+const tileTokens: i32 = 8;
+/** Where in a thread's memory the addresses of a tile's activations stand: at its end. */
+const tileAt: usize = threadMemoryBytes - 64;
+
+function setToken(work: usize, index: i32, x: usize): void {
+  store<usize>(work + tileAt + ((<usize>index) << 2), x);
 }
 
-function product2(
+/** `blocks` blocks from w on times the `count` tokens that were set: 16 values a block, contiguous at y. */
+function tile(
   format: i32,
   w: usize,
   blocks: i32,
   columns: i32,
-  x0: usize,
-  x1: usize,
-  y0: usize,
-  y1: usize,
+  count: i32,
+  y: usize,
+  yStride: usize,
+  work: usize,
 ): void {
-  if (format === formatF32) productF32x2(w, blocks, columns, x0, x1, y0, y1);
-  else if (format === formatExact) productInt8Exact2(w, blocks, (columns + 31) & ~31, x0, x1, y0, y1);
-  else productInt8Relaxed2(w, blocks, (columns + 31) & ~31, x0, x1, y0, y1);
+  const xs = work + tileAt;
+  if (format === formatF32) tileF32(w, blocks, columns, count, xs, y, yStride);
+  else if (format === formatExact) productInt8Exact(w, blocks, (columns + 31) & ~31, count, xs, y, yStride);
+  else productInt8Relaxed(w, blocks, (columns + 31) & ~31, count, xs, y, yStride);
 }
 
-function product4(
-  format: i32,
-  w: usize,
-  blocks: i32,
-  columns: i32,
-  x0: usize,
-  x1: usize,
-  x2: usize,
-  x3: usize,
-  y0: usize,
-  y1: usize,
-  y2: usize,
-  y3: usize,
-): void {
-  if (format === formatF32) productF32x4(w, blocks, columns, x0, x1, x2, x3, y0, y1, y2, y3);
-  else if (format === formatExact)
-    productInt8Exact4(w, blocks, (columns + 31) & ~31, x0, x1, x2, x3, y0, y1, y2, y3);
-  else productInt8Relaxed4(w, blocks, (columns + 31) & ~31, x0, x1, x2, x3, y0, y1, y2, y3);
+/** Four tokens' sums fill the registers: more go over each block in two parts. */
+function tileF32(w: usize, blocks: i32, columns: i32, count: i32, xs: usize, y: usize, yStride: usize): void {
+  if (count <= 4) {
+    productF32x(w, blocks, columns, count, xs, y, yStride);
+    return;
+  }
+  for (let block = 0; block < blocks; block++) {
+    productF32x(w, 1, columns, 4, xs, y, yStride);
+    productF32x(w, 1, columns, count - 4, xs + 16, y + (yStride << 2), yStride);
+    w += blockBytes(columns, formatF32);
+    y += 64;
+  }
 }
 
 /** `blocks` whole blocks times `tokens` tokens that lie `xStride` and `yStride` bytes apart. */
@@ -82,26 +77,14 @@ function products(
   xStride: usize,
   y: usize,
   yStride: usize,
+  work: usize,
 ): void {
-  let t = 0;
-  for (; t + 4 <= tokens; t += 4) {
-    const x1 = x + xStride,
-      x2 = x1 + xStride,
-      x3 = x2 + xStride;
-    const y1 = y + yStride,
-      y2 = y1 + yStride,
-      y3 = y2 + yStride;
-    product4(format, w, blocks, columns, x, x1, x2, x3, y, y1, y2, y3);
-    x = x3 + xStride;
-    y = y3 + yStride;
+  for (let t = 0; t < tokens; t += tileTokens) {
+    const count = min(tileTokens, tokens - t);
+    for (let i = 0; i < count; i++, x += xStride) setToken(work, i, x);
+    tile(format, w, blocks, columns, count, y, yStride, work);
+    y += yStride * count;
   }
-  if (t + 2 <= tokens) {
-    product2(format, w, blocks, columns, x, x + xStride, y, y + yStride);
-    t += 2;
-    x += xStride + xStride;
-    y += yStride + yStride;
-  }
-  if (t < tokens) product1(format, w, blocks, columns, x, y);
 }
 
 /**
@@ -125,7 +108,7 @@ function rowsOf(
   const bytes = blockBytes(columns, format);
   const whole = min(to, rows / rowsInBlock);
   if (from < whole) {
-    if (tokens <= 2 || tokens === 4) {
+    if (tokens <= tileTokens) {
       products(
         format,
         w + <usize>from * bytes,
@@ -136,6 +119,7 @@ function rowsOf(
         xStride,
         y + ((<usize>from) << 6),
         yStride,
+        work,
       );
     } else {
       for (let block = from; block < whole; block++) {
@@ -149,6 +133,7 @@ function rowsOf(
           xStride,
           y + ((<usize>block) << 6),
           yStride,
+          work,
         );
       }
     }
@@ -156,7 +141,8 @@ function rowsOf(
   if (whole < to) {
     const rest = (<usize>(rows - whole * rowsInBlock)) << 2;
     for (let t = 0; t < tokens; t++) {
-      product1(format, w + <usize>whole * bytes, 1, columns, x + <usize>t * xStride, work);
+      setToken(work, 0, x + <usize>t * xStride);
+      tile(format, w + <usize>whole * bytes, 1, columns, 1, work, 0, work);
       memory.copy(y + <usize>t * yStride + ((<usize>whole) << 6), work, rest);
     }
   }
@@ -174,9 +160,9 @@ function ceilDivide(total: i32, each: i32): i32 {
   return (total + each - 1) / each;
 }
 
-/** Tokens that a piece of quantisation takes. */
+/** Tokens that a piece of quantisation takes: a microsecond or so, since products wait for the last of them. */
 function tokensInPiece(columns: i32): i32 {
-  return max(1, 16_384 / columns);
+  return max(1, 2048 / columns);
 }
 
 /** Pieces of the phase that quantises `tokens` tokens. */
@@ -386,7 +372,7 @@ export function expertsPiece(
       unit < end;
       unit++
     ) {
-      for (let slot = first; slot < last; slot += 4) {
+      for (let slot = first; slot < last; slot += tileTokens) {
         unitOfInner(
           format,
           gate,
@@ -395,7 +381,7 @@ export function expertsPiece(
           intermediate,
           unit,
           slot,
-          min(4, last - slot),
+          min(tileTokens, last - slot),
           xs,
           xStride,
           tokens,
@@ -437,7 +423,7 @@ function rowOf(tokens: usize, slot: i32): usize {
   return <usize>(tokens === 0 ? slot : load<i32>(tokens + ((<usize>slot) << 2)));
 }
 
-/** work holds [4 tokens][32] of gate, the same of up, and room for siluMultiply. */
+/** work holds [8 tokens][32] of gate, the same of up, and room for siluMultiply. */
 function unitOfInner(
   format: i32,
   gate: usize,
@@ -456,44 +442,13 @@ function unitOfInner(
 ): void {
   const blocks = min(2, blocksOf(intermediate) - unit * 2),
     offset = <usize>unit * 2 * blockBytes(hidden, format);
-  const ups = work + 512,
-    scratch = work + 1024;
+  const ups = work + 1024,
+    scratch = work + 2048;
   // The second half of a last unit with one block.
-  if (blocks < 2) memory.fill(work, 0, 1024);
-  const x0 = x + rowOf(tokens, slot) * xStride;
-  if (count === 1) {
-    product1(format, gate + offset, blocks, hidden, x0, work);
-    product1(format, up + offset, blocks, hidden, x0, ups);
-  } else {
-    const x1 = x + rowOf(tokens, slot + 1) * xStride;
-    if (count === 4) {
-      const x2 = x + rowOf(tokens, slot + 2) * xStride,
-        x3 = x + rowOf(tokens, slot + 3) * xStride;
-      product4(
-        format,
-        gate + offset,
-        blocks,
-        hidden,
-        x0,
-        x1,
-        x2,
-        x3,
-        work,
-        work + 128,
-        work + 256,
-        work + 384,
-      );
-      product4(format, up + offset, blocks, hidden, x0, x1, x2, x3, ups, ups + 128, ups + 256, ups + 384);
-    } else {
-      product2(format, gate + offset, blocks, hidden, x0, x1, work, work + 128);
-      product2(format, up + offset, blocks, hidden, x0, x1, ups, ups + 128);
-      if (count === 3) {
-        const x2 = x + rowOf(tokens, slot + 2) * xStride;
-        product1(format, gate + offset, blocks, hidden, x2, work + 256);
-        product1(format, up + offset, blocks, hidden, x2, ups + 256);
-      }
-    }
-  }
+  if (blocks < 2) memory.fill(work, 0, 2048);
+  for (let t = 0; t < count; t++) setToken(work, t, x + rowOf(tokens, slot + t) * xStride);
+  tile(format, gate + offset, blocks, hidden, count, work, 128, work);
+  tile(format, up + offset, blocks, hidden, count, ups, 128, work);
   siluMultiply(work, ups, scratch, count * columnsInGroup);
   for (let t = 0; t < count; t++) {
     const values = work + ((<usize>t) << 7),
@@ -503,7 +458,7 @@ function unitOfInner(
   }
 }
 
-/** Blocks of rows that `downTo` computes before it adds them: 4 tokens of 128 rows. */
+/** Blocks of rows that `downTo` computes before it adds them: 8 tokens of 128 rows. */
 const downBlocks: i32 = 8;
 
 /** Blocks [from, to) of one expert's output for its slots. Each row of out belongs to one thread. */
@@ -529,8 +484,8 @@ function downTo(
     const blocks = min(downBlocks, to - block),
       firstRow = block * rowsInBlock;
     const rows = min(blocks * rowsInBlock, hidden - firstRow);
-    for (let slot = first; slot < last; slot += 4) {
-      const count = min(4, last - slot),
+    for (let slot = first; slot < last; slot += tileTokens) {
+      const count = min(tileTokens, last - slot),
         xs = inner + <usize>slot * innerStride;
       products(
         format,
@@ -542,6 +497,7 @@ function downTo(
         innerStride,
         work,
         workStride,
+        work,
       );
       for (let t = 0; t < count; t++) {
         const values = work + <usize>t * workStride;
