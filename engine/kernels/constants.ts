@@ -54,3 +54,6 @@ export const commandRead = 10;
 export const attentionTokens = 8;
 /** Positions between two corrections of the running softmax; a multiple of the cache's block. */
 export const attentionPositions = 64;
+
+/** So few slots of experts have room for their results expert by expert, and take weights in long streams. */
+export const fewSlots = 64;

@@ -21,6 +21,7 @@ import {
   commandRead,
   commandStore,
   exactGroupBytes,
+  fewSlots,
   formatF32,
   formatRelaxed,
   int8BlockBytes,
@@ -279,7 +280,8 @@ export class KernelOps implements Ops {
     const quants = format === formatF32 ? 0 : this.#room("quants", rows * recordBytes(hidden, format));
     const inner = this.#room("inner", slots * recordBytes(intermediate, format));
     const shape = [format, table, experts, hidden, intermediate, rows];
-    const words = [...shape, from, to, firstSlot, tokens, weights, quants, inner];
+    const results = slots <= fewSlots ? this.#room("results", slots * hidden * 4) : 0;
+    const words = [...shape, from, to, firstSlot, tokens, weights, quants, inner, results];
     this.#run(commandExperts, words, 3 * hidden * intermediate * slots);
   }
 

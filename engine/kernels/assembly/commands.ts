@@ -114,6 +114,7 @@ export function perform(phase: i32, piece: i32, thread: i32): void {
       address(11),
       address(12),
       address(13),
+      address(14),
       work,
     );
   } else if (code === commandAttend) {

@@ -4,6 +4,7 @@
  */
 import {
   columnsInGroup,
+  fewSlots,
   formatExact,
   formatF32,
   int8BlockBytes,
@@ -288,17 +289,41 @@ export function headsPiece(
   }
 }
 
-/** Units of 32 inner rows that a piece of an expert takes: each is a group of the next product. */
-function unitsInPiece(format: i32, hidden: i32): i32 {
-  return max(1, pieceBytes / ((<i32>blockBytes(hidden, format)) << 2));
+/** Units of 32 inner rows, each a group of the next product, that a piece takes at most: two long streams of weights. */
+const longestUnits: i32 = 4;
+/** Bytes of one of them. */
+const streamBytes: i32 = 160_000;
+
+/** Short pieces where there are few, and where tokens are many: then what they go over should stay in near memory. */
+function unitsInPiece(format: i32, experts: i32, hidden: i32, intermediate: i32, slots: i32): i32 {
+  if (slots > fewSlots && slots > experts * tileTokens) return 1;
+  const fits = streamBytes / ((<i32>blockBytes(hidden, format)) << 1);
+  const shares = (experts * ceilDivide(intermediate, columnsInGroup)) >> 4;
+  return max(1, min(longestUnits, min(fits, shares)));
 }
 
-/** Blocks of output rows in a piece, for all experts: pieces enough for the threads, streams not too short. */
+/** Blocks of output rows in a piece that goes through all experts: pieces enough for the threads. */
 function downBlocksInPiece(slots: i32): i32 {
-  return slots > 64 ? 2 : 4;
+  return slots > fewSlots ? 2 : 4;
 }
 
-/** Phase 0 quantises x, phase 1 makes the inner values, phase 2 brings them down to the output's rows. */
+/** Whether each expert's results are computed apart, in long streams, and added up afterwards. */
+function isApart(experts: i32, slots: i32): bool {
+  return experts > 1 && slots <= fewSlots;
+}
+
+/** Blocks of output rows in a piece of one expert. */
+function apartBlocksInPiece(format: i32, intermediate: i32): i32 {
+  return max(1, streamBytes / <i32>blockBytes(intermediate, format));
+}
+
+/** Values of each slot that a piece adds up. */
+const sumValues: i32 = 256;
+
+/**
+ * Phase 0 quantises x, phase 1 makes the inner values, phase 2 brings them down to the output's rows; phase 3 adds
+ * up what was computed apart.
+ */
 export function expertsPieces(
   phase: i32,
   format: i32,
@@ -309,13 +334,20 @@ export function expertsPieces(
   firstSlot: usize,
 ): i32 {
   if (phase === 0) return quantisePieces(format, hidden, rowsOfX);
-  if (phase === 1) return experts * piecesOfExpert(format, hidden, intermediate);
-  if (phase > 2) return -1;
-  return ceilDivide(blocksOf(hidden), downBlocksInPiece(slotAt(firstSlot, experts)));
+  const slots = slotAt(firstSlot, experts);
+  if (phase === 1) return experts * piecesOfExpert(format, experts, hidden, intermediate, slots);
+  if (isApart(experts, slots)) {
+    if (phase === 2) {
+      return experts * ceilDivide(blocksOf(hidden), apartBlocksInPiece(format, intermediate));
+    }
+    return phase === 3 ? ceilDivide(hidden, sumValues) : -1;
+  }
+  return phase === 2 ? ceilDivide(blocksOf(hidden), downBlocksInPiece(slots)) : -1;
 }
 
-function piecesOfExpert(format: i32, hidden: i32, intermediate: i32): i32 {
-  return ceilDivide(ceilDivide(intermediate, columnsInGroup), unitsInPiece(format, hidden));
+function piecesOfExpert(format: i32, experts: i32, hidden: i32, intermediate: i32, slots: i32): i32 {
+  const each = unitsInPiece(format, experts, hidden, intermediate, slots);
+  return ceilDivide(ceilDivide(intermediate, columnsInGroup), each);
 }
 
 function slotAt(firstSlot: usize, expert: i32): i32 {
@@ -327,7 +359,7 @@ function slotAt(firstSlot: usize, expert: i32): i32 {
  *
  * matrices: for each of `experts` entries the addresses of gate, up and down. firstSlot: [experts + 1]. tokens: the
  * row of each slot, or 0 where slot and row are the same. Inner values go to `inner` [slots, intermediate], or as
- * records where the format is an int8 one; quants: records of x.
+ * records where the format is an int8 one; quants: records of x; results: [slots, hidden] of what is computed apart.
  */
 export function expertsPiece(
   phase: i32,
@@ -345,6 +377,7 @@ export function expertsPiece(
   weights: usize,
   quants: usize,
   inner: usize,
+  results: usize,
   work: usize,
 ): void {
   if (phase === 0) {
@@ -357,43 +390,66 @@ export function expertsPiece(
   const innerStride = isF32
     ? ((<usize>intermediate + 31) & ~31) << 2
     : <usize>recordBytes(intermediate, format);
+  const slots = slotAt(firstSlot, experts);
   if (phase === 1) {
-    const inExpert = piecesOfExpert(format, hidden, intermediate),
+    const inExpert = piecesOfExpert(format, experts, hidden, intermediate, slots),
       expert = piece / inExpert;
     const entry = matrices + <usize>expert * 12,
       gate = load<usize>(entry),
       up = load<usize>(entry, 4);
     const first = slotAt(firstSlot, expert),
       last = slotAt(firstSlot, expert + 1);
-    const each = unitsInPiece(format, hidden),
-      from = (piece % inExpert) * each;
-    for (
-      let unit = from, end = min(ceilDivide(intermediate, columnsInGroup), from + each);
-      unit < end;
-      unit++
-    ) {
-      for (let slot = first; slot < last; slot += tileTokens) {
-        unitOfInner(
-          format,
-          gate,
-          up,
-          hidden,
-          intermediate,
-          unit,
-          slot,
-          min(tileTokens, last - slot),
-          xs,
-          xStride,
-          tokens,
-          inner,
-          innerStride,
-          work,
-        );
+    const each = unitsInPiece(format, experts, hidden, intermediate, slots),
+      unit = (piece % inExpert) * each;
+    const units = min(ceilDivide(intermediate, columnsInGroup) - unit, each);
+    for (let slot = first; slot < last; slot += tileTokens) {
+      unitsOfInner(
+        format,
+        gate,
+        up,
+        hidden,
+        intermediate,
+        unit,
+        units,
+        slot,
+        min(tileTokens, last - slot),
+        xs,
+        xStride,
+        tokens,
+        inner,
+        innerStride,
+        work,
+      );
+    }
+    return;
+  }
+  if (isApart(experts, slots)) {
+    if (phase === 2) {
+      const blocks = blocksOf(hidden),
+        each = apartBlocksInPiece(format, intermediate),
+        inExpert = ceilDivide(blocks, each);
+      const expert = piece / inExpert,
+        from = (piece % inExpert) * each,
+        to = min(blocks, from + each);
+      const first = slotAt(firstSlot, expert),
+        count = slotAt(firstSlot, expert + 1) - first;
+      const down = load<usize>(matrices + <usize>expert * 12, 8),
+        yStride = (<usize>hidden) << 2;
+      const xs = inner + <usize>first * innerStride,
+        ys = results + <usize>first * yStride;
+      rowsOf(format, down, hidden, from, to, intermediate, count, xs, innerStride, ys, yStride, work);
+    } else {
+      const from = piece * sumValues,
+        count = min(sumValues, hidden - from);
+      for (let slot = 0; slot < slots; slot++) {
+        const to = out + ((rowOf(tokens, slot) * <usize>hidden + <usize>from) << 2);
+        const values = results + ((<usize>slot * <usize>hidden + <usize>from) << 2);
+        addScaled(to, load<f32>(weights + ((<usize>slot) << 2)), values, count);
       }
     }
     return;
   }
-  const each = downBlocksInPiece(slotAt(firstSlot, experts)),
+  const each = downBlocksInPiece(slots),
     from = piece * each;
   const to = min(blocksOf(hidden), from + each);
   for (let e = 0; e < experts; e++) {
@@ -423,14 +479,15 @@ function rowOf(tokens: usize, slot: i32): usize {
   return <usize>(tokens === 0 ? slot : load<i32>(tokens + ((<usize>slot) << 2)));
 }
 
-/** work holds [8 tokens][32] of gate, the same of up, and room for siluMultiply. */
-function unitOfInner(
+/** work holds [8 tokens][4 units of 32] of gate, the same of up, and room for siluMultiply. */
+function unitsOfInner(
   format: i32,
   gate: usize,
   up: usize,
   hidden: i32,
   intermediate: i32,
   unit: i32,
+  units: i32,
   slot: i32,
   count: i32,
   x: usize,
@@ -440,21 +497,25 @@ function unitOfInner(
   innerStride: usize,
   work: usize,
 ): void {
-  const blocks = min(2, blocksOf(intermediate) - unit * 2),
+  const blocks = min(units * 2, blocksOf(intermediate) - unit * 2),
     offset = <usize>unit * 2 * blockBytes(hidden, format);
-  const ups = work + 1024,
-    scratch = work + 2048;
+  const stride: usize = longestUnits * columnsInGroup * 4,
+    ups = work + stride * tileTokens,
+    scratch = ups + stride * tileTokens;
   // The second half of a last unit with one block.
-  if (blocks < 2) memory.fill(work, 0, 2048);
+  if (blocks < units * 2) memory.fill(work, 0, stride * tileTokens * 2);
   for (let t = 0; t < count; t++) setToken(work, t, x + rowOf(tokens, slot + t) * xStride);
-  tile(format, gate + offset, blocks, hidden, count, work, 128, work);
-  tile(format, up + offset, blocks, hidden, count, ups, 128, work);
-  siluMultiply(work, ups, scratch, count * columnsInGroup);
+  tile(format, gate + offset, blocks, hidden, count, work, stride, work);
+  tile(format, up + offset, blocks, hidden, count, ups, stride, work);
   for (let t = 0; t < count; t++) {
-    const values = work + ((<usize>t) << 7),
+    const values = work + <usize>t * stride,
       to = inner + <usize>(slot + t) * innerStride;
-    if (format === formatF32) memory.copy(to + ((<usize>unit) << 7), values, columnsInGroup * 4);
-    else quantiseGroup(to + <usize>unit * recordBytes(columnsInGroup, format), values, format);
+    siluMultiply(values, ups + <usize>t * stride, scratch, units * columnsInGroup);
+    for (let u = 0; u < units; u++) {
+      const group = values + ((<usize>u) << 7);
+      if (format === formatF32) memory.copy(to + ((<usize>(unit + u)) << 7), group, columnsInGroup * 4);
+      else quantiseGroup(to + <usize>(unit + u) * recordBytes(columnsInGroup, format), group, format);
+    }
   }
 }
 
