@@ -1,6 +1,7 @@
 /** The Hono app: which path leads where, and what every answer carries. */
 import { Hono } from "hono";
 import { adminRoutes } from "./admin/routes.ts";
+import { dashboard, toDashboard } from "./assets.ts";
 import { identified, notBySession, presentsKey } from "./auth/bearer.ts";
 import type { PresentedKey } from "./auth/key.ts";
 import { admittedWith, requires, type Scope } from "./auth/scopes.ts";
@@ -94,6 +95,8 @@ app.get("/v1/budgets", describes(v1.getBudgets), identified, requires("manage"),
 app.put("/v1/budgets", describes(v1.putBudgets), identified, requires("manage"), putBudgets);
 
 app.route("/dashboard/session", sessionRoutes);
+app.all("/", toDashboard);
+app.all("/dashboard/*", dashboard);
 app.route("/v1/webhooks", webhookRoutes);
 app.route("/v1/alerts", alertRoutes);
 app.route("/v1/billing", billingRoutes);

@@ -19,6 +19,8 @@ export interface Env extends UrlPolicyVars {
   DELIVERIES: DurableObjectNamespace<DeliveriesObject>;
   OUTBOX: Queue<OutboxMessage>;
   WEBHOOKS: Queue<DeliveryMessage>;
+  /** The dashboard's files (assets.ts). */
+  ASSETS: Fetcher;
   /** The Worker that sends webhooks: it has no other binding (webhooks/sender.ts). */
   SENDER: Service<typeof Sender>;
   /** The middle part of API keys: `live`, `test`. */

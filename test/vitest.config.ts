@@ -5,6 +5,7 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { build } from "esbuild";
 import { defineConfig } from "vitest/config";
+import { buildDashboard } from "../functions/local/dashboard.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 /** The Worker that sends webhooks, beside the edge as a deployment has it. */
@@ -16,6 +17,8 @@ const sender = await build({
   target: "es2024",
   external: ["cloudflare:*"],
 });
+// wrangler.toml's assets must be there before workerd starts.
+await buildDashboard();
 const secret = "0123456789abcdef0123456789abcdef";
 
 export default defineConfig({
@@ -52,7 +55,7 @@ export default defineConfig({
         test: {
           name: "workers",
           include: ["functions/**/*.test.ts", "test/money/**/*.test.ts"],
-          exclude: ["functions/local/**"],
+          exclude: ["functions/local/**", "functions/dashboard/**"],
           setupFiles: ["test/support/setup.ts"],
           testTimeout: 30_000,
         },
@@ -64,9 +67,9 @@ export default defineConfig({
           include: [
             "router/**/*.test.ts",
             "engine/**/*.test.ts",
-            "functions/local/**/*.test.ts",
+            "functions/{local,dashboard}/**/*.test.ts",
             "migrations/**/*.test.ts",
-            "test/{conformance,e2e,faults}/**/*.test.ts",
+            "test/{conformance,e2e,faults,pages}/**/*.test.ts",
           ],
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -22,6 +22,7 @@ export function refuse(line: string): void {
 export function banner(run: Readonly<Run>, seconds: number): void {
   const rows = [
     ["API", `${run.url}/v1`],
+    ["dashboard", `${run.dashboard}  ${quiet("signs in with the key below")}`],
     // In the order of the fleet, not in that of becoming ready.
     ...engines.flatMap(({ id, region, plays }) => {
       const url = run.backends.find((backend) => backend.id === id)?.url;

@@ -10,6 +10,7 @@
  */
 import { banner, line, refuse } from "./banner.ts";
 import type { Child } from "./child.ts";
+import { buildDashboard } from "./dashboard.ts";
 import { edgeChild } from "./edge.ts";
 import { type EngineReady, engineChild } from "./engines.ts";
 import { Failure } from "./failure.ts";
@@ -51,6 +52,7 @@ async function start(): Promise<void> {
   if (lock.left > 0) line("state", `processes that a killed run left, now ended: ${lock.left}`);
   if (settings.port !== 0) await requireFree(settings.port, " For another one: npm start -- --port 8790");
 
+  if (await buildDashboard()) line("dashboard", "is built from its sources");
   const secrets = files.secrets();
   const running = new Running(files, lock, secrets.ADMIN_KEY);
   line("edge", "is starting in workerd");

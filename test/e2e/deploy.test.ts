@@ -9,7 +9,7 @@ const root = new URL("../..", import.meta.url).pathname;
 
 it("wrangler deploy --dry-run bundles the edge and names its bindings", async () => {
   const output = await dryRun();
-  for (const binding of ["ACCOUNTS", "POOLS", "DELIVERIES", "OUTBOX", "WEBHOOKS", "SENDER", "DB"])
+  for (const binding of ["ACCOUNTS", "POOLS", "DELIVERIES", "OUTBOX", "WEBHOOKS", "SENDER", "DB", "ASSETS"])
     expect(output).toContain(`env.${binding}`);
 });
 

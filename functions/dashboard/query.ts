@@ -1,0 +1,42 @@
+/** query-core for components: cancelled when nobody looks, old data kept while the new loads, quiet while hidden. */
+import {
+  QueryClient,
+  QueryObserver,
+  type QueryObserverOptions,
+  type QueryObserverResult,
+} from "@tanstack/query-core";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { ApiError, api } from "./api.ts";
+
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 2_000,
+      refetchOnWindowFocus: true,
+      retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.status in REFUSED),
+    },
+  },
+});
+
+/** Asking again would say the same. */
+const REFUSED: Readonly<Record<number, true>> = { 400: true, 401: true, 403: true, 404: true, 422: true };
+
+/** What a GET of the path answers, asked again every `everyMs`. The path decides the answer's type. */
+export function useApi<T>(path: string | null, everyMs?: number): QueryObserverResult<T, Error> {
+  const options: QueryObserverOptions = {
+    queryKey: [path],
+    queryFn: ({ signal }) => api<unknown>(path!, { signal }),
+    enabled: path !== null,
+    placeholderData: (previous: unknown) => previous,
+    ...(everyMs !== undefined && { refetchInterval: everyMs }),
+  };
+  const observer = useMemo(() => new QueryObserver(client, options), []);
+  const [, show] = useState<QueryObserverResult>();
+  useEffect(() => observer.subscribe((result) => show(result)), [observer]);
+  useEffect(() => observer.setOptions(options), [path, everyMs]);
+  return observer.getOptimisticResult(client.defaultQueryOptions(options)) as QueryObserverResult<T, Error>;
+}
+
+/** After a change: everything under the path is asked again. */
+export const changed = (path: string): Promise<void> =>
+  client.invalidateQueries({ predicate: ({ queryKey }) => String(queryKey[0]).startsWith(path) });

@@ -1,0 +1,170 @@
+/** The dashboard in Chromium, over one running platform with real requests through its engines. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, constants } from "node:zlib";
+import { AxeBuilder } from "@axe-core/playwright";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { dashboardFolder } from "../../functions/local/dashboard.ts";
+import { chromiumPath } from "../support/browser.ts";
+import { type Account, admin, ask, eventually, read } from "../support/platform.ts";
+import { type Run, startRun } from "../support/run.ts";
+
+/** A key whose name would run, were it not text. */
+const HOSTILE = `<img src=x onerror="document.title='ran'">`;
+const MODEL = "causeway-probe";
+const PAGES: readonly (readonly [title: string, path: string])[] = [["Overview", "/dashboard/"]];
+const BUDGET_BYTES = 150_000;
+
+let run: Run;
+let browser: Browser;
+let account: Account;
+/** What console and policy complained of. */
+const complaints: string[] = [];
+
+describe.skipIf(!chromiumPath)("the dashboard", () => {
+  beforeAll(async () => {
+    run = await startRun({ engines: 1 });
+    const { id } = await admin<{ id: string }>(run, "POST", "/accounts", { name: HOSTILE });
+    await admin(run, "PATCH", `/accounts/${id}`, { fleet_view: "full" });
+    await admin(run, "POST", `/accounts/${id}/credits`, { amount: "20", reference: "opening" });
+    const key = await admin<{ id: string; key: string }>(run, "POST", `/accounts/${id}/keys`, {
+      name: HOSTILE,
+      scopes: ["inference", "usage", "manage"],
+    });
+    account = { id, keyId: key.id, key: key.key };
+    for (const stream of [true, false, true]) {
+      const body = {
+        model: MODEL,
+        stream,
+        max_tokens: 12,
+        messages: [{ role: "user", content: "What is Causeway?" }],
+      };
+      expect((await (await ask(run, account.key, body)).text()).length).toBeGreaterThan(0);
+    }
+    await eventually(async () => {
+      const { totals } = await read<{ totals: { requests: number } }>(run, account.key, "/v1/usage");
+      return totals.requests === 3 ? true : undefined;
+    }, "three requests to be counted");
+    browser = await chromium.launch({ executablePath: chromiumPath!, args: ["--no-sandbox"] });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await run?.stop();
+  });
+
+  it("is asked for a key at any address, says when it is wrong, and then shows that address", async () => {
+    const context = await browser.newContext();
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/`);
+    expect(page.url()).toBe(`${run.url}/dashboard/`);
+    await page.goto(`${run.url}/dashboard/?range=7d&zone=Asia%2FKathmandu`);
+    await page.getByLabel("API key").fill("cw_test_wrong");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("alert").waitFor();
+    complaints.length = 0; // Chromium's console names the 401s that were meant.
+    await page.getByLabel("API key").fill(account.key);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+    expect(page.url()).toContain("?range=7d&zone=Asia%2FKathmandu");
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByLabel("API key").waitFor();
+    expect((await context.cookies()).filter(({ name }) => name.includes("session"))).toEqual([]);
+    await context.close();
+  });
+
+  it("leaves the API's paths alone and says what a page may do", async () => {
+    const page = await fetch(`${run.url}/dashboard/no/such/page`);
+    expect(page.headers.get("content-security-policy")).toContain("default-src 'none'; script-src 'self'");
+    expect(await page.text()).toContain('<div id="app">');
+    for (const path of ["/dashboard/assets/none.js", "/v1/none", "/manifest.json", "/.sources", "/"])
+      expect([path, (await fetch(run.url + path)).status]).toEqual([path, path === "/v1/none" ? 401 : 404]);
+    expect((await fetch(`${run.url}/dashboard/`, { method: "POST" })).status).toBe(404);
+  });
+
+  describe.each(["light", "dark"] as const)("in %s", (colorScheme) => {
+    describe.each([1440, 390])("%i wide", (width) => {
+      let context: BrowserContext;
+      beforeAll(async () => {
+        context = await signedIn({ colorScheme, viewport: { width, height: 900 } });
+      });
+      afterAll(() => context?.close());
+
+      it.each(PAGES)(
+        "%s is accessible, silent, one heading, and no wider than the window",
+        async (title, path) => {
+          const page = watched(await context.newPage());
+          await page.goto(run.url + path);
+          await page.getByRole("heading", { level: 1, name: title }).waitFor();
+          await settledPage(page);
+          const { violations } = await new AxeBuilder({ page })
+            .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+            .analyze();
+          expect(
+            violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 200))]),
+          ).toEqual([]);
+          expect(await page.locator("h1").count()).toBe(1);
+          expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(width);
+          expect(await page.title()).toBe(`${title} · Causeway`);
+          expect(await page.locator("img").count()).toBe(0);
+          expect(complaints).toEqual([]);
+          await page.close();
+        },
+      );
+    });
+  });
+
+  it.each(["index.html"])("loads first with at most 150 kB, whichever page it is (%s)", (entry) => {
+    const manifest = JSON.parse(readFileSync(join(dashboardFolder, "manifest.json"), "utf8")) as Manifest;
+    const pages = Object.keys(manifest).filter((name) => name.startsWith("pages/"));
+    expect(pages.length).toBeGreaterThanOrEqual(PAGES.length);
+    for (const page of pages) {
+      const files = filesOf(manifest, [entry, page]);
+      const bytes = [...files, "index.html"].reduce((sum, file) => sum + compressed(file), 0);
+      expect([page, bytes <= BUDGET_BYTES, bytes]).toEqual([page, true, bytes]);
+    }
+  });
+});
+
+type Manifest = Record<string, { file: string; imports?: string[]; css?: string[]; assets?: string[] }>;
+
+/** A chunk with all that it imports, its styles, and the fonts that those name. */
+function filesOf(manifest: Manifest, names: readonly string[], found = new Set<string>()): Set<string> {
+  for (const name of names) {
+    const chunk = manifest[name]!;
+    if (found.has(chunk.file)) continue;
+    for (const file of [chunk.file, ...(chunk.css ?? []), ...(chunk.assets ?? [])]) found.add(file);
+    filesOf(manifest, chunk.imports ?? [], found);
+  }
+  return found;
+}
+
+function compressed(file: string): number {
+  const bytes = readFileSync(join(dashboardFolder, "dashboard", file));
+  if (file.endsWith(".woff2")) return bytes.length;
+  return brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }).length;
+}
+
+async function signedIn(options: Parameters<Browser["newContext"]>[0]): Promise<BrowserContext> {
+  const context = await browser.newContext({ timezoneId: "Europe/Vienna", ...options });
+  const answer = await context.request.post(`${run.url}/dashboard/session`, {
+    data: { key: account.key },
+    headers: { origin: run.url },
+  });
+  expect(answer.status()).toBe(204);
+  return context;
+}
+
+function watched(page: Page): Page {
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  return page;
+}
+
+/** All that the page asked for is there, fonts too. */
+async function settledPage(page: Page): Promise<void> {
+  await page.waitForFunction("!document.querySelector('[aria-busy=true]')");
+  await page.evaluate("document.fonts.ready.then(() => true)");
+}
