@@ -32,11 +32,11 @@ export function App() {
 function Shell() {
   return (
     <div class="shell">
-      <div class="side">
+      <header class="side">
         <p class="brand">Causeway</p>
         <Menu />
         <Who />
-      </div>
+      </header>
       <main>
         {session.value?.simulated && (
           <p class="notice">Regions and chips of this run are simulated: everything runs on one machine.</p>
