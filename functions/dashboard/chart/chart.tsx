@@ -5,7 +5,6 @@
 import "uplot/dist/uPlot.min.css";
 import "../styles/chart.css";
 import type { Signal } from "@preact/signals";
-import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import { coloursChanged } from "../theme.ts";
@@ -76,7 +75,8 @@ export function Chart(props: Props) {
       plot.current = undefined;
       box.current?.replaceChildren();
     };
-  }, [width, facts]);
+    // Built anew in a new theme: thin bars keep the colour they were made with.
+  }, [width, facts, coloursChanged.value]);
 
   useEffect(() => {
     const u = plot.current;
@@ -92,11 +92,6 @@ export function Chart(props: Props) {
       line.style.left = `${(at / count) * 100}%`;
       line.style.width = `${100 / count}%`;
     }
-  });
-
-  useSignalEffect(() => {
-    coloursChanged.value;
-    plot.current?.redraw(false, true);
   });
 
   const move = (event: KeyboardEvent) => {

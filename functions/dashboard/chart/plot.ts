@@ -128,7 +128,7 @@ export function draw(
   const options: uPlot.Options = {
     width,
     height,
-    padding: [plot.marks?.length ? 20 : 8, 4, 0, 0],
+    padding: [plot.marks?.length ? 20 : 8, 16, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {
