@@ -165,6 +165,7 @@ function watched(page: Page): Page {
 
 /** All that the page asked for is there, fonts too. */
 async function settledPage(page: Page): Promise<void> {
-  await page.waitForFunction("!document.querySelector('[aria-busy=true]')");
+  // Not waitForFunction: the page's policy forbids to evaluate a text, also when it is polled.
+  await expect.poll(() => page.locator("[aria-busy=true]").count(), { timeout: 20_000 }).toBe(0);
   await page.evaluate("document.fonts.ready.then(() => true)");
 }
