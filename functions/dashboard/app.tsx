@@ -10,6 +10,7 @@ import { SignIn } from "./sign-in.tsx";
 import { setTheme, theme } from "./theme.ts";
 
 const Overview = lazy(() => import("./pages/overview.tsx"));
+const Requests = lazy(() => import("./pages/requests.tsx"));
 
 interface Item {
   readonly path: string;
@@ -17,7 +18,10 @@ interface Item {
   readonly icon: IconName;
   readonly scope: "usage" | "manage";
 }
-const MENU: readonly Item[] = [{ path: "/dashboard/", label: "Overview", icon: "chart", scope: "usage" }];
+const MENU: readonly Item[] = [
+  { path: "/dashboard/", label: "Overview", icon: "chart", scope: "usage" },
+  { path: "/dashboard/requests", label: "Requests", icon: "list", scope: "usage" },
+];
 
 export function App() {
   if (session.value === undefined) return <Loading what="the session" />;
@@ -44,6 +48,7 @@ function Shell() {
         <ErrorBoundary>
           <Router>
             <Route path="/dashboard" component={Overview} />
+            <Route path="/dashboard/requests" component={Requests} />
             <Route default component={Nowhere} />
           </Router>
         </ErrorBoundary>

@@ -13,7 +13,10 @@ import { type Run, startRun } from "../support/run.ts";
 /** A key whose name would run, were it not text. */
 const HOSTILE = `<img src=x onerror="document.title='ran'">`;
 const MODEL = "causeway-probe";
-const PAGES: readonly (readonly [title: string, path: string])[] = [["Overview", "/dashboard/"]];
+const PAGES: readonly (readonly [title: string, path: string])[] = [
+  ["Overview", "/dashboard/"],
+  ["Requests", "/dashboard/requests"],
+];
 const BUDGET_BYTES = 150_000;
 
 let run: Run;
@@ -33,15 +36,7 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
       scopes: ["inference", "usage", "manage"],
     });
     account = { id, keyId: key.id, key: key.key };
-    for (const stream of [true, false, true]) {
-      const body = {
-        model: MODEL,
-        stream,
-        max_tokens: 12,
-        messages: [{ role: "user", content: "What is Causeway?" }],
-      };
-      expect((await (await ask(run, account.key, body)).text()).length).toBeGreaterThan(0);
-    }
+    for (const stream of [true, false, true]) await asked(stream);
     await eventually(async () => {
       const { totals } = await read<{ totals: { requests: number } }>(run, account.key, "/v1/usage");
       return totals.requests === 3 ? true : undefined;
@@ -70,6 +65,40 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByLabel("API key").waitFor();
     expect((await context.cookies()).filter(({ name }) => name.includes("session"))).toEqual([]);
+    await context.close();
+  });
+
+  it("lists each request, new ones by themselves, and opens one with its placement and its exact cost", async () => {
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/requests?zone=UTC`);
+    const rows = page.getByRole("region", { name: "Requests" }).locator("tbody tr");
+    await rows.first().waitFor();
+    const before = await rows.count();
+    expect(before).toBeGreaterThanOrEqual(3);
+    const id = await asked(true);
+    await page.locator(`[id="row-${id}"]`).waitFor();
+    expect(await rows.count()).toBe(before + 1);
+    await page.locator(`[id="row-${id}"]`).click();
+    const pane = page.getByRole("region", { name: "One request" });
+    await pane.getByText("Exact cost").waitFor();
+    const detail = await read<{ cost_nanodollars: string; backend: string }>(
+      run,
+      account.key,
+      `/v1/requests/${id}`,
+    );
+    expect(await pane.locator("tfoot").textContent()).toContain(
+      `$0.${detail.cost_nanodollars.padStart(9, "0")}`,
+    );
+    expect(await pane.locator("tr", { hasText: "chosen" }).textContent()).toContain(detail.backend);
+    for (const step of ["admit", "route", "attempt", "decode", "settle"])
+      expect(await pane.locator(".timeline tbody th", { hasText: step }).count()).toBeGreaterThan(0);
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 200))])).toEqual([]);
+    await page.keyboard.press("Escape");
+    await pane.waitFor({ state: "detached" });
+    expect(await page.locator(":focus").getAttribute("id")).toBe(`row-${id}`);
+    expect(complaints).toEqual([]);
     await context.close();
   });
 
@@ -125,6 +154,17 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     }
   });
 });
+
+/** A real request through a real engine. @returns its answer's id. */
+async function asked(stream: boolean): Promise<string> {
+  const body = {
+    model: MODEL,
+    stream,
+    max_tokens: 12,
+    messages: [{ role: "user", content: "What is Causeway?" }],
+  };
+  return /chatcmpl-\w+/.exec(await (await ask(run, account.key, body)).text())![0];
+}
 
 type Manifest = Record<string, { file: string; imports?: string[]; css?: string[]; assets?: string[] }>;
 
