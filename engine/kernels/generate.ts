@@ -1,7 +1,7 @@
 /**
  * Writes the AssemblyScript of the kernels whose loops must be unrolled with literal offsets (README.md, "The
- * compiler"): products of a packed matrix with one to eight tokens, and the inner loops of attention. What is
- * not hot is written by hand in assembly/.
+ * compiler"): products of a packed matrix with one to eight tokens, and the inner loops of attention. What is not hot
+ * is written by hand in assembly/.
  *
  * Every product sums in one order: over the columns (f32) or the groups of 32 columns (int8, exact inside a group),
  * one accumulator a row and token. So a token's result has the same bits from each of its kernels.
