@@ -37,7 +37,7 @@ import { parseChatRequest } from "./surfaces/openai/schema.ts";
 const GRACE_MS = 30 * SECOND_MS;
 
 export async function completion(c: Context<AppEnv>): Promise<Response> {
-  const body = await readBody(c.req.raw, { uploadMs: Number(c.env.UPLOAD_MS) });
+  const body = await readBody(c.req.raw, { uploadMs: settings(c.env).uploadMs });
   try {
     return await complete(c, body);
   } catch (error) {
@@ -65,7 +65,7 @@ async function complete(c: Context<AppEnv>, body: Body): Promise<Response> {
       notFound(`No model '${request.model}'. GET /v1/models lists them.`, "model_not_found", "model"),
     );
   const unserved = nobodyServes(backendsOf(view, model.id), request);
-  if (unserved) return errorResponse(unserved);
+  if (unserved) throw new Refusal(unserved);
   const bound = {
     maxInput: inputBound(request, model.contextLength),
     maxOutput: outputBound(request, model.defaultMaxOutputTokens, model.contextLength),

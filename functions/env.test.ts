@@ -19,7 +19,7 @@ describe("the configuration", () => {
     expect(settings(whole)).toBe(settings(whole));
   });
 
-  it.each(["REQUEST_DEADLINE_MS", "FIRST_TOKEN_MS", "IDLE_MS", "ENVIRONMENT"])(
+  it.each(["REQUEST_DEADLINE_MS", "UPLOAD_MS", "FIRST_TOKEN_MS", "IDLE_MS", "ENVIRONMENT"])(
     "refuses with a 503 where %s is missing, and the log names it",
     (name) => {
       const log = vi.spyOn(console, "error").mockImplementation(() => {});

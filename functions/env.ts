@@ -60,6 +60,7 @@ const variables = z.object({
     .string({ error: "is not set" })
     .regex(/^[a-z]{2,10}$/, { error: "must be 2 to 10 of a-z, such as 'live'" }),
   REQUEST_DEADLINE_MS: milliseconds,
+  UPLOAD_MS: milliseconds,
   FIRST_TOKEN_MS: milliseconds,
   IDLE_MS: milliseconds,
 });
@@ -67,6 +68,8 @@ const variables = z.object({
 export interface Settings {
   readonly environment: string;
   readonly requestDeadlineMs: number;
+  /** How long a request's body may take to arrive. */
+  readonly uploadMs: number;
   readonly firstTokenMs: number;
   readonly idleMs: number;
 }
@@ -89,10 +92,11 @@ function parse(env: Env): Settings {
       notAvailable("The platform is not configured. Its operator finds the reason in the log."),
     );
   }
-  const { ENVIRONMENT, REQUEST_DEADLINE_MS, FIRST_TOKEN_MS, IDLE_MS } = parsed.data;
+  const { ENVIRONMENT, REQUEST_DEADLINE_MS, UPLOAD_MS, FIRST_TOKEN_MS, IDLE_MS } = parsed.data;
   return {
     environment: ENVIRONMENT,
     requestDeadlineMs: REQUEST_DEADLINE_MS,
+    uploadMs: UPLOAD_MS,
     firstTokenMs: FIRST_TOKEN_MS,
     idleMs: IDLE_MS,
   };
