@@ -17,6 +17,13 @@ export function monthOf(ms: number, months = 0): number {
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + months) / DAY_MS;
 }
 
+/** An instant as the API writes it: ISO 8601, UTC. Null stays null. */
+export function iso(ms: number): string;
+export function iso(ms: number | null): string | null;
+export function iso(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
+
 /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
 export function after(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

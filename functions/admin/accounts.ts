@@ -5,6 +5,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
+import { iso } from "../clock.ts";
 import { accounts, type FleetScope } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
@@ -188,5 +189,5 @@ const accountView = (row: Account) => ({
   name: row.name,
   jurisdiction: row.jurisdiction,
   fleet_view: row.fleetView ?? "own",
-  created_at: new Date(row.createdAt).toISOString(),
+  created_at: iso(row.createdAt),
 });

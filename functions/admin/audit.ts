@@ -9,6 +9,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
+import { iso } from "../clock.ts";
 import { accounts, marks, prices } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { notFound, Refusal } from "../errors.ts";
@@ -43,7 +44,7 @@ export async function audit(c: Context<AppEnv>): Promise<Response> {
   return c.json({
     clean: results.every((result) => result.findings.length === 0),
     accounts: results,
-    checked_at: new Date().toISOString(),
+    checked_at: iso(Date.now()),
   });
 }
 

@@ -4,6 +4,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { type BackendKind, backends, models, regions } from "../db/d1/schema.ts";
 import { dialects } from "../dispatch/dialects/by-kind.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
@@ -201,5 +202,5 @@ const backendView = (row: typeof backends.$inferSelect) => ({
   max_waiting: row.maxWaiting,
   prefill_tokens_per_second: row.prefillTokensPerSecond,
   decode_tokens_per_second: row.decodeTokensPerSecond,
-  created_at: new Date(row.createdAt).toISOString(),
+  created_at: iso(row.createdAt),
 });

@@ -4,6 +4,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { models } from "../db/d1/schema.ts";
 import { refresh } from "../fleet/snapshot.ts";
 import { body, checked, name, pathParam } from "./input.ts";
@@ -60,5 +61,5 @@ const modelView = (row: typeof models.$inferSelect) => ({
   owned_by: row.ownedBy,
   context_length: row.contextLength,
   default_max_output_tokens: row.defaultMaxOutputTokens,
-  created_at: new Date(row.createdAt).toISOString(),
+  created_at: iso(row.createdAt),
 });

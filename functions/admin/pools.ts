@@ -1,6 +1,7 @@
 /** GET /admin/pools: what each pool counts and has learnt, as of now. */
 import type { Context } from "hono";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { refresh } from "../fleet/snapshot.ts";
 import { type BackendStanding, standingOfPools } from "../fleet/standing.ts";
 
@@ -17,7 +18,7 @@ const backendView = (backend: BackendStanding) => ({
   state: backend.configured,
   standing: backend.state,
   reason: backend.reason,
-  since: instant(backend.sinceMs),
+  since: iso(backend.sinceMs),
   placed: backend.placed,
   running: backend.running,
   waiting: backend.waiting,
@@ -26,10 +27,8 @@ const backendView = (backend: BackendStanding) => ({
   prefill_tokens_per_second: backend.prefillTokensPerSecond,
   decode_tokens_per_second: backend.decodeTokensPerSecond,
   failures: backend.failures,
-  resting_until: instant(backend.restingUntilMs),
-  ejected_until: instant(backend.ejectedUntilMs),
-  draining_until: instant(backend.drainingUntilMs),
+  resting_until: iso(backend.restingUntilMs),
+  ejected_until: iso(backend.ejectedUntilMs),
+  draining_until: iso(backend.drainingUntilMs),
   ttft_ms: backend.ttftMs === null ? null : Math.round(backend.ttftMs),
 });
-
-const instant = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

@@ -7,6 +7,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { models, prices } from "../db/d1/schema.ts";
 import { invalid, Refusal } from "../errors.ts";
 import { refresh } from "../fleet/snapshot.ts";
@@ -64,7 +65,7 @@ export async function addPrice(c: Context<AppEnv>): Promise<Response> {
   if (known.length === 0) throw new Refusal(invalid(`There is no model '${given.model}'.`, "model"));
   // It would never be in force: the newest effective time wins.
   if (before[0] && effectiveAt <= before[0].effectiveAt) {
-    const since = new Date(before[0].effectiveAt).toISOString();
+    const since = iso(before[0].effectiveAt);
     throw new Refusal(
       invalid(`A price is in force since ${since}: a new one must begin later.`, "effective_at"),
     );
@@ -92,6 +93,6 @@ const priceView = (row: typeof prices.$inferSelect) => ({
   input: formatUsd(row.input as Nanodollars),
   cached_input: formatUsd(row.cachedInput as Nanodollars),
   output: formatUsd(row.output as Nanodollars),
-  effective_at: new Date(row.effectiveAt).toISOString(),
-  created_at: new Date(row.createdAt).toISOString(),
+  effective_at: iso(row.effectiveAt),
+  created_at: iso(row.createdAt),
 });

@@ -4,6 +4,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { stripeEvents } from "../db/d1/schema.ts";
 import { formatUsd } from "../money.ts";
 import { checked } from "./input.ts";
@@ -30,7 +31,7 @@ export async function listStripeEvents(c: Context<AppEnv>): Promise<Response> {
     .limit(limit);
   const data = rows.map(({ at, amount, ...row }) => ({
     ...row,
-    at: new Date(at).toISOString(),
+    at: iso(at),
     amount: amount === null ? null : formatUsd(amount),
     amount_nanodollars: amount === null ? null : String(amount),
   }));

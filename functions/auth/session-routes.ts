@@ -3,6 +3,7 @@ import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { Hono } from "hono";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { accounts } from "../db/d1/schema.ts";
 import { badKey, badSession, crossSite, invalid, missingScope, Refusal } from "../errors.ts";
 import { snapshot } from "../fleet/snapshot.ts";
@@ -64,7 +65,7 @@ sessionRoutes.get("/", describes(read.session), async (c) => {
     environment: c.env.ENVIRONMENT,
     simulated: [...view.regions.values()].some((region) => region.simulatedDistanceMs !== null),
     fleet_view: account?.fleetView ?? "own",
-    expires_at: new Date(session.expiresAt).toISOString(),
+    expires_at: iso(session.expiresAt),
   });
 });
 

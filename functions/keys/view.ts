@@ -1,6 +1,7 @@
 /** Keys and budgets as every answer shows them. The schemas are what the OpenAPI document says of them. */
 import { z } from "zod";
 import { SCOPES } from "../auth/scopes.ts";
+import { iso } from "../clock.ts";
 import { formatUsd } from "../money.ts";
 import type { KeyView } from "../objects/account.ts";
 import type { BudgetState, BudgetStates } from "../objects/budgets.ts";
@@ -60,9 +61,9 @@ export const keyView = (key: KeyView): z.output<typeof keyShape> => ({
   hint: key.hint,
   scopes: [...key.scopes],
   created_at: iso(key.createdAt),
-  expires_at: isoOrNull(key.expiresAt),
-  revoked_at: isoOrNull(key.revokedAt),
-  last_used_at: isoOrNull(key.lastUsedAt),
+  expires_at: iso(key.expiresAt),
+  revoked_at: iso(key.revokedAt),
+  last_used_at: iso(key.lastUsedAt),
   state: key.state,
   successor: key.successor,
   requests_per_minute: key.requestsPerMinute,
@@ -85,6 +86,3 @@ const budgetView = ({ limit, spent, held, resetsAt }: BudgetState): z.output<typ
   held_nanodollars: String(held),
   resets_at: iso(resetsAt),
 });
-
-const iso = (ms: number): string => new Date(ms).toISOString();
-const isoOrNull = (ms: number | null): string | null => (ms === null ? null : iso(ms));

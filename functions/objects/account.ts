@@ -8,7 +8,7 @@ import { migrate } from "drizzle-orm/durable-sqlite/migrator";
 import migrations from "../../migrations/account/migrations.js";
 import type { Admission, AdmitQuery, Holder, Once, Receipt, Settlement } from "../admission/holder.ts";
 import type { Scope } from "../auth/scopes.ts";
-import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../clock.ts";
+import { HOUR_MS, iso, MINUTE_MS, SECOND_MS } from "../clock.ts";
 import { state } from "../db/account/schema.ts";
 import type { Env } from "../env.ts";
 import {
@@ -516,7 +516,7 @@ export class AccountObject extends DurableObject<Env> implements Holder {
   async #tellExceeded({ budget, limit, spent, resetsAt }: Exceeded, key: KeyRow): Promise<void> {
     const { of, period } = budget;
     const about = {
-      budget: { of, period, key: of === "key" ? key.id : null, resets_at: new Date(resetsAt).toISOString() },
+      budget: { of, period, key: of === "key" ? key.id : null, resets_at: iso(resetsAt) },
       limit: formatUsd(limit),
       limit_nanodollars: String(limit),
       spent: formatUsd(spent),
@@ -682,7 +682,7 @@ function tooDear({ budget, limit, spent, held, resetsAt, tiedUp }: Exceeded, nee
   const message =
     `This request can cost up to ${formatUsd(need)} USD, and ${which}, ${formatUsd(limit)} USD, has ` +
     `${formatUsd(spent)} USD spent and ${formatUsd(held)} USD held by requests in flight. It resets at ` +
-    `${new Date(resetsAt).toISOString()}.`;
+    `${iso(resetsAt)}.`;
   return budgetExceeded(message, tiedUp ? 2 : undefined);
 }
 

@@ -8,7 +8,7 @@
  */
 import { desc, eq, gte, inArray, sql } from "drizzle-orm";
 import { monotonicFactory } from "ulid";
-import { DAY_MS, dayOf, MINUTE_MS, monthOf } from "../clock.ts";
+import { DAY_MS, dayOf, iso, MINUTE_MS, monthOf } from "../clock.ts";
 import { alerts, credits, journal, notices, type UsageThreshold } from "../db/account/schema.ts";
 import type { AccountId, EventId } from "../ids.ts";
 import { formatUsd, minus, type Nanodollars, nanodollars, plus } from "../money.ts";
@@ -236,7 +236,7 @@ export class Notices {
           data: {
             account,
             period,
-            period_start: new Date(at).toISOString(),
+            period_start: iso(at),
             ...usd("amount", amount),
             ...usd("spent", spent),
           },

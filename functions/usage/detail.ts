@@ -6,6 +6,7 @@ import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { prices } from "../db/d1/schema.ts";
 import type { TraceRecord } from "../dispatch/trace.ts";
 import { notFound, Refusal } from "../errors.ts";
@@ -82,5 +83,3 @@ function traceView(trace: TraceRecord | null, { at }: Pick<JournalRow, "at">) {
 function termsOf(names: readonly string[], values: readonly number[] | undefined): Record<string, number> {
   return Object.fromEntries(names.flatMap((name, i) => (values?.[i] ? [[name, values[i]] as const] : [])));
 }
-
-const iso = (ms: number): string => new Date(ms).toISOString();

@@ -1,4 +1,5 @@
 /** One request as GET /v1/generation shows it, from the account's object or from its events. */
+import { iso } from "../clock.ts";
 import { formatUsd, minus, type Nanodollars, ZERO } from "../money.ts";
 import type { RequestView } from "../objects/account.ts";
 import type { JournalRow } from "../objects/ledger.ts";
@@ -75,4 +76,3 @@ export function settledView(rows: readonly Omit<JournalRow, "reference">[]) {
 
 const costView = (cost: Nanodollars) => ({ cost: formatUsd(cost), cost_nanodollars: String(cost) });
 const heldView = (held: Nanodollars) => ({ held: formatUsd(held), held_nanodollars: String(held) });
-const iso = (ms: number): string => new Date(ms).toISOString();

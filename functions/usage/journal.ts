@@ -8,6 +8,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
+import { iso } from "../clock.ts";
 import { events, marks } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import { formatUsd } from "../money.ts";
@@ -49,7 +50,7 @@ export async function listJournal(c: Context<AppEnv>): Promise<Response> {
 
 const entryView = (row: Omit<JournalRow, "trace" | "attempts">) => ({
   sequence: row.sequence,
-  at: new Date(row.at).toISOString(),
+  at: iso(row.at),
   kind: row.kind,
   amount: formatUsd(row.amount),
   amount_nanodollars: String(row.amount),

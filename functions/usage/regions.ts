@@ -7,7 +7,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
-import { HOUR_MS, QUARTER_HOUR_MS, quarterHourOf } from "../clock.ts";
+import { HOUR_MS, iso, QUARTER_HOUR_MS, quarterHourOf } from "../clock.ts";
 import { accounts, fleetEvents, fleetOutages } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import { distanceTo, measure } from "../fleet/distance.ts";
@@ -140,5 +140,3 @@ const eventView = ({ at, region, backend, kind, message }: typeof fleetEvents.$i
   kind,
   message,
 });
-
-const iso = (ms: number): string => new Date(ms).toISOString();

@@ -9,7 +9,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { DAY_MS, HOUR_MS, MINUTE_MS, QUARTER_HOUR_MS, SECOND_MS } from "../clock.ts";
+import { DAY_MS, HOUR_MS, iso, MINUTE_MS, QUARTER_HOUR_MS, SECOND_MS } from "../clock.ts";
 import { events, marks } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import type { AccountId } from "../ids.ts";
@@ -171,5 +171,3 @@ const addEvents: Adding = async (db, account, query, step, starts, bars) => {
   for (const { bar, ending, many } of rows) add(bars, outcomeOf(ending), bar, many);
   return at?.mark ?? 0;
 };
-
-const iso = (ms: number): string => new Date(ms).toISOString();

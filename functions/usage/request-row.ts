@@ -1,4 +1,5 @@
 /** One settled request as a line of a list: its journal row, with what came late added in. */
+import { iso } from "../clock.ts";
 import { answerId, type RequestId } from "../ids.ts";
 import { formatUsd, minus, ZERO } from "../money.ts";
 import type { JournalRow } from "../objects/ledger.ts";
@@ -57,5 +58,3 @@ export function requestRows(
     requestRow(row, late.get(row.requestId) ?? [], row.requestId !== null && awaited.includes(row.requestId)),
   );
 }
-
-const iso = (ms: number): string => new Date(ms).toISOString();

@@ -7,7 +7,7 @@ import { type DrizzleD1Database, drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { HOUR_MS } from "../clock.ts";
+import { HOUR_MS, iso } from "../clock.ts";
 import { fleetEvents, marks, prices, rollups } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import type { AccountId } from "../ids.ts";
@@ -275,5 +275,3 @@ function filtered(filters: Filters): SQL | undefined {
     ),
   );
 }
-
-const iso = (ms: number): string => new Date(ms).toISOString();

@@ -4,6 +4,7 @@ import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
 import { checked, pathParam } from "../admin/input.ts";
 import type { AppEnv } from "../app.ts";
+import { iso } from "../clock.ts";
 import { webhookDeliveries, webhookEndpoints, webhookEvents } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
@@ -91,8 +92,6 @@ const noDelivery = (id: string) => notFound(`No webhook delivery '${id}' in this
 
 const isDisabled = () =>
   invalid("The endpoint is disabled. Enable it first: PATCH its state.", undefined, "endpoint_disabled");
-
-const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
 
 const view = (row: {
   webhook_deliveries: typeof webhookDeliveries.$inferSelect;

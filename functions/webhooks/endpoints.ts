@@ -9,7 +9,7 @@ import type { Context } from "hono";
 import { body, pathParam } from "../admin/input.ts";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { SECOND_MS } from "../clock.ts";
+import { iso, SECOND_MS } from "../clock.ts";
 import { type SealedSecret, webhookDeliveries, webhookEndpoints } from "../db/d1/schema.ts";
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
@@ -151,11 +151,11 @@ const endpointView = (row: Endpoint) => ({
   events: row.events,
   state: row.state,
   disabled_because: row.disabledBecause,
-  created_at: new Date(row.createdAt).toISOString(),
+  created_at: iso(row.createdAt),
   secrets: row.secrets
     .filter(({ expiresAt }) => expiresAt === null || expiresAt > Date.now())
     .map(({ hint, expiresAt }) => ({
       hint,
-      expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+      expires_at: iso(expiresAt),
     })),
 });

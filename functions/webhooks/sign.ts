@@ -1,5 +1,6 @@
 /** A webhook as Standard Webhooks has it (specification 1.0): its body, and the headers of one attempt. */
 import { Webhook } from "standardwebhooks";
+import { iso } from "../clock.ts";
 import type { EventId } from "../ids.ts";
 import type { EventData, EventType } from "./events.ts";
 
@@ -12,7 +13,7 @@ export interface WebhookEvent {
 
 /** The same at every attempt and every endpoint. */
 export const bodyOf = ({ type, at, data }: WebhookEvent): string =>
-  JSON.stringify({ type, timestamp: new Date(at).toISOString(), data });
+  JSON.stringify({ type, timestamp: iso(at), data });
 
 /** The id stays, time and signature are the attempt's own. Two secrets, while one replaces the other: two signatures. */
 export function headersOf(

@@ -1,7 +1,7 @@
 /** D1's events against its rollups: every sum of every group. */
 import { type SQL, sql } from "drizzle-orm";
 import type { DrizzleD1Database } from "drizzle-orm/d1";
-import { QUARTER_HOUR_MS } from "../../clock.ts";
+import { iso, QUARTER_HOUR_MS } from "../../clock.ts";
 import { events, rollups } from "../../db/d1/schema.ts";
 import type { AccountId } from "../../ids.ts";
 import { FAILURES } from "../../usage/rollup.ts";
@@ -25,7 +25,7 @@ export async function compareRollups(
 ): Promise<void> {
   const different = await db.all<Difference>(differences(account));
   for (const { bucket, model, region, backend, key_id, requests, cost } of different) {
-    const group = `${new Date(bucket).toISOString()} ${model} ${region} ${backend} ${key_id}`;
+    const group = `${iso(bucket)} ${model} ${region} ${backend} ${key_id}`;
     findings.add(
       "rollup",
       `${group} is not the sum of its events: ${requests} requests and ${cost} nanodollars are missing`,

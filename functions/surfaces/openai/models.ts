@@ -1,6 +1,7 @@
 /** The list of models, in one shape that OpenAI's, Anthropic's and OpenRouter's readers all accept. */
 import type { Context } from "hono";
 import type { AppEnv } from "../../app.ts";
+import { iso } from "../../clock.ts";
 import { fieldsOf } from "../../dispatch/dialects/serves.ts";
 import { notFound, Refusal } from "../../errors.ts";
 import { backendsOf, type Model, priceOf, type Snapshot, snapshot } from "../../fleet/snapshot.ts";
@@ -37,7 +38,7 @@ function entry(view: Snapshot, model: Model) {
     object: "model",
     type: "model",
     created: Math.floor(model.createdAt / 1000),
-    created_at: new Date(model.createdAt).toISOString(),
+    created_at: iso(model.createdAt),
     owned_by: model.ownedBy,
     name: model.name,
     display_name: model.name,
