@@ -24,6 +24,8 @@ const secret = "0123456789abcdef0123456789abcdef";
 export default defineConfig({
   root,
   test: {
+    // Two files at a time, on two cores too: most of a test's time is waiting for processes that it started.
+    maxWorkers: 2,
     projects: [
       {
         root,

@@ -49,7 +49,8 @@ async function run(
   return { response, text, generation };
 }
 
-describe.each(KINDS)("through %s", (model) => {
+// At once: each has a backend of its own, and most of them wait.
+describe.concurrent.each(KINDS)("through %s", (model) => {
   it.each([true, false])(
     "a backend that dies before its first token is a 502 and costs nothing (stream: %s)",
     async (stream) => {
@@ -131,7 +132,7 @@ describe.each(KINDS)("through %s", (model) => {
   });
 });
 
-describe("counts that cannot be", () => {
+describe.concurrent("counts that cannot be", () => {
   const absurd: [string, unknown][] = [
     ["negative", -5],
     ["NaN", Number.NaN],
@@ -201,7 +202,7 @@ describe("counts that cannot be", () => {
   });
 });
 
-describe("a stream that is not what it should be", () => {
+describe.concurrent("a stream that is not what it should be", () => {
   /** What it sends last, and whether its connection then dies or ends. */
   const broken: [string, string | Uint8Array, "die" | "end"][] = [
     ["a bare end without a finish", "", "end"],

@@ -18,7 +18,8 @@ beforeAll(async () => {
     name: "EU West",
     zone: "weur",
     jurisdiction: "eu",
-    simulated_distance_ms: 40,
+    // Far beyond what a busy machine adds to either.
+    simulated_distance_ms: 400,
   });
   eu = await startUpstream();
   await register(edge.run, eu, "bknd_eu", undefined, "causeway", "eu-west");
