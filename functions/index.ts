@@ -1,6 +1,7 @@
-/** The Worker: HTTP to the app, the outbox's queue to D1, the webhooks' queue to their sender. */
+/** The Worker: HTTP to the app, the outbox's queue to D1, the webhooks' queue to their sender, the cron to the pools. */
 import { app } from "./app.ts";
 import type { Env } from "./env.ts";
+import { watch } from "./fleet/watch.ts";
 import type { OutboxMessage } from "./usage/outbox.ts";
 import { project } from "./usage/project.ts";
 import { type DeliveryMessage, deliver } from "./webhooks/deliver.ts";
@@ -15,4 +16,5 @@ export default {
     batch.queue.startsWith("causeway-webhooks")
       ? deliver(batch as MessageBatch<DeliveryMessage>, env, ctx)
       : project(batch as MessageBatch<OutboxMessage>, env),
+  scheduled: (_, env) => watch(env),
 } satisfies ExportedHandler<Env, OutboxMessage | DeliveryMessage>;

@@ -45,6 +45,7 @@ class HostLog extends Log {
 }
 
 let edge: Miniflare | undefined;
+const LOOK_MS = 60_000;
 
 process.once("message", (settings: HostSettings) => {
   run(settings).catch((error: Error) => {
@@ -91,6 +92,13 @@ async function run({ config: configPath, stateDir, port, bindings }: HostSetting
   );
   await edge.ready;
   await announce();
+  // What wrangler.toml's cron does in a deployment: Miniflare has none.
+  setInterval(() => look().catch((error: Error) => process.stderr.write(`${error.message}\n`)), LOOK_MS);
+}
+
+async function look(): Promise<void> {
+  const worker = await edge!.getWorker();
+  await worker.scheduled({ cron: "* * * * *" });
 }
 
 /** A Worker as its wrangler.toml describes it, bundled, with more bindings. */

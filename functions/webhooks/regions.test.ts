@@ -1,4 +1,5 @@
 /** Changes of regions on their way to webhooks: D1, dispatch and pools are real, the backends do not answer. */
+import { createScheduledController } from "cloudflare:test";
 import { eq } from "drizzle-orm";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import {
@@ -16,6 +17,7 @@ import type { Env } from "../env.ts";
 import { noticed, type RegionChange } from "../fleet/events.ts";
 import { refresh } from "../fleet/snapshot.ts";
 import type { BackendId, EndpointId } from "../ids.ts";
+import worker from "../index.ts";
 import { tellRegionChanges } from "./regions.ts";
 
 let region: string;
@@ -78,6 +80,15 @@ async function expectToldOnce(fell: RegionChange): Promise<void> {
   expect(second).toEqual(first);
   expect((await recorded()).filter(({ told }) => !told)).toEqual([]);
 }
+
+it("a region that falls while no request comes is told by the minute's look, once", async () => {
+  await eventually(async () => {
+    await worker.scheduled(createScheduledController(), env);
+    return (await toldTo(hooks[0]!)).length > 0 && (await recorded()).every(({ told }) => told);
+  }, "the fall to be told");
+  const fell = (await recorded()).find(({ kind }) => kind === "region.down");
+  await expectToldOnce(fell as RegionChange);
+});
 
 it("what was recorded when its finder died is told by the next pool that looks, once", async () => {
   const [fell] = await notice(true);
