@@ -1,17 +1,17 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import {
   admitQuery,
   admitted,
   alarmOf,
   books,
   catchQueue,
+  inStoppedTime,
   money,
   openAccount,
   passTime,
   rowsOf,
   settlement,
-  stopClock,
   stubOf,
   usageOf,
 } from "../../test/money/fixture.ts";
@@ -21,14 +21,10 @@ import { newAccountId, newKeyId } from "../ids.ts";
 import type { AccountObject } from "./account.ts";
 
 let queue: ReturnType<typeof catchQueue>;
+inStoppedTime();
 beforeEach(() => {
-  stopClock();
   queue = catchQueue();
   vi.spyOn(console, "error").mockImplementation(() => undefined);
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
 });
 
 const saidOf = (admission: Admission) =>

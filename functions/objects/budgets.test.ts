@@ -1,14 +1,14 @@
 /** Budgets through the account's object: hard, exact after a restart, and of the period of the admission. */
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import {
   type Account,
   admitQuery,
   admitted,
   BACKEND,
   books,
-  catchQueue,
   fakeBackend,
+  inStoppedTime,
   listBackends,
   money,
   openAccount,
@@ -18,7 +18,6 @@ import {
   rowsWritten,
   saidOf,
   settlement,
-  stopClock,
   usageOf,
 } from "../../test/money/fixture.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from "../clock.ts";
@@ -26,14 +25,9 @@ import { newKeyId } from "../ids.ts";
 import type { AccountObject } from "./account.ts";
 import { TALLY_ROWS } from "./budgets.ts";
 
+inStoppedTime();
 beforeEach(() => {
-  stopClock();
-  catchQueue();
   vi.spyOn(console, "error").mockImplementation(() => undefined);
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
 });
 
 const at = (text: string) => vi.setSystemTime(Date.parse(text));

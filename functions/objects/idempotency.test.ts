@@ -1,11 +1,11 @@
 /** `Idempotency-Key` in the account's object: one effect a key, whatever is asked at once, lost, or killed between. */
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   admitQuery,
   books,
-  catchQueue,
   fakeBackend,
+  inStoppedTime,
   listBackends,
   openAccount,
   passTime,
@@ -13,7 +13,6 @@ import {
   rowsWritten,
   saidOf,
   settlement,
-  stopClock,
   usageOf,
 } from "../../test/money/fixture.ts";
 import { DAY_MS } from "../clock.ts";
@@ -21,14 +20,7 @@ import { newKeyId } from "../ids.ts";
 import { NO_USAGE } from "../money.ts";
 import type { AccountObject } from "./account.ts";
 
-beforeEach(() => {
-  stopClock();
-  catchQueue();
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
+inStoppedTime();
 
 const once = { id: "i".repeat(64), fingerprint: "f".repeat(64) };
 const ENDED = "409 idempotent_request_ended";

@@ -1,32 +1,24 @@
 /** Keys over time: deadlines to the millisecond, rotation, scopes, and when a key was last used. */
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type Account,
   admitQuery,
   admitted,
-  catchQueue,
+  inStoppedTime,
   openAccount,
   passTime,
   rowsOf,
   rowsWritten,
   saidOf,
   settlement,
-  stopClock,
   usageOf,
 } from "../../test/money/fixture.ts";
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from "../clock.ts";
 import { type KeyId, newKeyId } from "../ids.ts";
 import type { AccountObject } from "./account.ts";
 
-beforeEach(() => {
-  stopClock();
-  catchQueue();
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
+inStoppedTime();
 
 const ask = async (account: Account) => saidOf(await account.stub.admit(admitQuery(account)));
 let made = 0;

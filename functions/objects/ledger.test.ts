@@ -1,19 +1,18 @@
 import { runInDurableObject } from "cloudflare:test";
 import { sql } from "drizzle-orm";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type Account,
   admitQuery,
   admitted,
   books,
-  catchQueue,
+  inStoppedTime,
   money,
   openAccount,
   rowsOf,
   rowsWritten,
   type Stub,
   settlement,
-  stopClock,
   usageOf,
 } from "../../test/money/fixture.ts";
 import { journal } from "../db/account/schema.ts";
@@ -22,14 +21,7 @@ import { price } from "../money.ts";
 import type { AccountObject } from "./account.ts";
 import { openDatabase } from "./ledger.ts";
 
-beforeEach(() => {
-  stopClock();
-  catchQueue();
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
+inStoppedTime();
 
 const inTransaction = (stub: Stub, work: (db: ReturnType<typeof openDatabase>) => void) =>
   runInDurableObject(stub, (_object: AccountObject, state) => work(openDatabase(state.storage)));

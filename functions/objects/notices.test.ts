@@ -1,19 +1,19 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   type Account,
   admitQuery,
   admitted,
   books,
   catchQueue,
+  inStoppedTime,
   money,
   openAccount,
   passTime,
   rowsOf,
   type Stub,
   settlement,
-  stopClock,
   stubOf,
   usageOf,
 } from "../../test/money/fixture.ts";
@@ -30,14 +30,7 @@ const ALL = [
   "key.revoked",
 ];
 
-beforeEach(() => {
-  stopClock();
-  catchQueue();
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
+inStoppedTime();
 
 /** What the account has to tell, as its database has it: oldest first. */
 const told = (stub: Stub): Promise<Notice[]> =>

@@ -6,7 +6,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env as bound } from "cloudflare:workers";
 import { drizzle } from "drizzle-orm/d1";
-import { vi } from "vitest";
+import { afterEach, beforeEach, vi } from "vitest";
 import type { Admission, AdmitQuery, Settlement } from "../../functions/admission/holder.ts";
 import { backends } from "../../functions/db/d1/schema.ts";
 import type { Env } from "../../functions/env.ts";
@@ -41,6 +41,18 @@ export const PRICE: PriceVersion = {
   cachedInput: nanodollars(1_000_000),
   output: nanodollars(1_000_000),
 };
+
+/** Each test of the file begins at the same instant, which passes by `passTime` alone, and sends nothing. */
+export function inStoppedTime(): void {
+  beforeEach(() => {
+    stopClock();
+    catchQueue();
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+    vi.useRealTimers();
+  });
+}
 
 export function stopClock(): void {
   vi.useFakeTimers({ toFake: ["Date"] });

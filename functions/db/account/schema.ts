@@ -4,13 +4,12 @@
  * Tables with a text key are WITHOUT ROWID (written into the migration by hand), else each row costs two.
  */
 import { integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
-import type { AttemptRecord, Ending } from "../../admission/holder.ts";
 import { DEFAULT_SCOPES, type Scope } from "../../auth/scopes.ts";
-import type { TraceRecord } from "../../dispatch/trace.ts";
 import type { AccountId, AttemptId, EventId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
 import type { Nanodollars, Usage } from "../../money.ts";
 import type { NoticeType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
+import { entryColumns } from "../entry.ts";
 
 /** One row. `opening` is what the balance was before the journal's first row (it moves at a month's closing). */
 export const state = sqliteTable("state", {
@@ -93,32 +92,7 @@ export const reservations = sqliteTable("reservations", {
  */
 export const journal = sqliteTable("journal", {
   sequence: integer("sequence").primaryKey(),
-  kind: text("kind").$type<"usage" | "adjustment" | "credit">().notNull(),
-  at: instant("at").notNull(),
-  amount: money("amount").notNull(),
-  balance: money("balance").notNull(),
-  /** Credits: the operator's own reference. */
-  reference: text("reference"),
-  requestId: text("request_id").$type<RequestId>(),
-  keyId: text("key_id").$type<KeyId>(),
-  model: text("model"),
-  region: text("region"),
-  backend: text("backend"),
-  ending: text("ending").$type<Ending>(),
-  finishReason: text("finish_reason"),
-  input: integer("input"),
-  cachedInput: integer("cached_input"),
-  output: integer("output"),
-  reasoning: integer("reasoning"),
-  source: text("source").$type<Usage["source"]>(),
-  priceId: text("price_id").$type<PriceId>(),
-  held: money("held"),
-  admittedAt: instant("admitted_at"),
-  ttftMs: integer("ttft_ms"),
-  durationMs: integer("duration_ms"),
-  attempts: text("attempts", { mode: "json" }).$type<readonly AttemptRecord[]>(),
-  /** When what happened, and who else could have served. */
-  trace: text("trace", { mode: "json" }).$type<TraceRecord>(),
+  ...entryColumns(),
 });
 
 /** A credit's reference, written in its transaction: the same reference credits once. */

@@ -4,8 +4,6 @@
  */
 import { sql } from "drizzle-orm";
 import { blob, index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import type { AttemptRecord, Ending } from "../../admission/holder.ts";
-import type { TraceRecord } from "../../dispatch/trace.ts";
 import type {
   AccountId,
   BackendId,
@@ -15,11 +13,10 @@ import type {
   Jurisdiction,
   KeyId,
   PriceId,
-  RequestId,
 } from "../../ids.ts";
-import type { Usage } from "../../money.ts";
 import type { EventData, EventType, RegionEventType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
+import { entryColumns } from "../entry.ts";
 
 /** Written before the account's object exists. */
 export const accounts = sqliteTable("accounts", {
@@ -109,31 +106,7 @@ export const events = sqliteTable(
   {
     account: text("account").$type<AccountId>().notNull(),
     sequence: integer("sequence").notNull(),
-    kind: text("kind").$type<"usage" | "adjustment" | "credit">().notNull(),
-    at: instant("at").notNull(),
-    amount: money("amount").notNull(),
-    balance: money("balance").notNull(),
-    reference: text("reference"),
-    requestId: text("request_id").$type<RequestId>(),
-    keyId: text("key_id").$type<KeyId>(),
-    model: text("model"),
-    region: text("region"),
-    backend: text("backend"),
-    ending: text("ending").$type<Ending>(),
-    finishReason: text("finish_reason"),
-    input: integer("input"),
-    cachedInput: integer("cached_input"),
-    output: integer("output"),
-    reasoning: integer("reasoning"),
-    source: text("source").$type<Usage["source"]>(),
-    priceId: text("price_id").$type<PriceId>(),
-    held: money("held"),
-    admittedAt: instant("admitted_at"),
-    ttftMs: integer("ttft_ms"),
-    durationMs: integer("duration_ms"),
-    attempts: text("attempts", { mode: "json" }).$type<readonly AttemptRecord[]>(),
-    /** When what happened, and who else could have served. */
-    trace: text("trace", { mode: "json" }).$type<TraceRecord>(),
+    ...entryColumns(),
   },
   (table) => [
     primaryKey({ columns: [table.account, table.sequence] }),
