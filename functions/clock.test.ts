@@ -1,5 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { DAY_MS, iso, Patience, after as pause, QUARTER_HOUR_MS, quarterHourOf } from "./clock.ts";
+import {
+  DAY_MS,
+  iso,
+  Patience,
+  after as pause,
+  QUARTER_HOUR_MS,
+  quarterHourFrom,
+  quarterHourOf,
+} from "./clock.ts";
 
 describe("quarterHourOf", () => {
   it("is the start of the quarter hour that holds the instant", () => {
@@ -9,6 +17,8 @@ describe("quarterHourOf", () => {
     expect(quarterHourOf(start - 1)).toBe(start - QUARTER_HOUR_MS);
     expect(quarterHourOf(-1)).toBe(-QUARTER_HOUR_MS);
     expect(DAY_MS % QUARTER_HOUR_MS).toBe(0);
+    expect(quarterHourFrom(start)).toBe(start);
+    expect(quarterHourFrom(start + 1)).toBe(start + QUARTER_HOUR_MS);
   });
 });
 

@@ -8,6 +8,9 @@ export const DAY_MS = 24 * HOUR_MS;
 /** The start of the quarter hour that holds `ms`. */
 export const quarterHourOf = (ms: number): number => Math.floor(ms / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
 
+/** The first start of a quarter hour that is not before `ms`. */
+export const quarterHourFrom = (ms: number): number => quarterHourOf(ms + QUARTER_HOUR_MS - 1);
+
 /** The UTC day that holds `ms`, counted from the epoch. */
 export const dayOf = (ms: number): number => Math.floor(ms / DAY_MS);
 

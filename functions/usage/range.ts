@@ -1,6 +1,6 @@
 /** What GET /v1/usage may be asked for. A range is widened to whole quarter hours. */
 import { z } from "zod";
-import { DAY_MS, QUARTER_HOUR_MS, quarterHourOf, SECOND_MS } from "../clock.ts";
+import { DAY_MS, quarterHourFrom, quarterHourOf, SECOND_MS } from "../clock.ts";
 import { BUCKETS, type Bucket, bucketStarts, MAX_BUCKETS } from "./buckets.ts";
 import { dayAt, startOfDay, UTC, type Zone, zoneOf } from "./zone.ts";
 
@@ -56,7 +56,7 @@ export const usageQuery = z
     const zone = zoneOf(query.time_zone);
     if (!zone) return refuse("time_zone", "must be the IANA name of a time zone, such as Europe/Vienna");
     const asked = rangeOf(query, zone);
-    const range = { from: quarterHourOf(asked.from), to: quarterHourOf(asked.to + QUARTER_HOUR_MS - 1) };
+    const range = { from: quarterHourOf(asked.from), to: quarterHourFrom(asked.to) };
     if (asked.to < asked.from) return refuse("to", "must not be before from");
     if (range.to - range.from > MAX_DAYS * DAY_MS)
       return refuse("from", `a range has at most ${MAX_DAYS} days`);

@@ -9,7 +9,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
-import { DAY_MS, HOUR_MS, iso, MINUTE_MS, QUARTER_HOUR_MS, SECOND_MS } from "../clock.ts";
+import { DAY_MS, HOUR_MS, iso, MINUTE_MS, QUARTER_HOUR_MS, quarterHourFrom, SECOND_MS } from "../clock.ts";
 import { events, marks } from "../db/d1/schema.ts";
 import { Refusal } from "../errors.ts";
 import type { AccountId } from "../ids.ts";
@@ -69,7 +69,7 @@ export async function requestHistogram(c: Context<AppEnv>): Promise<Response> {
   const newer = await accountObject(c.env, account).journalBefore(Number.MAX_SAFE_INTEGER, mark, NEWER);
   for (const row of newer.rows) {
     // Rollups know whole quarter hours: what is as new is counted as they would.
-    const range = fromRollups ? { from: starts[0]!, to: roundedUp(query.to) } : {};
+    const range = fromRollups ? { from: starts[0]!, to: quarterHourFrom(query.to) } : {};
     if (matches(row, { ...query, ...range }))
       add(bars, outcomeOf(row.ending), barOf(row.at, starts, step), 1);
   }
@@ -98,8 +98,6 @@ function add(bars: Bars, outcome: Outcome, bar: number, many: number): void {
   if (before !== null && before !== undefined) counts[bar] = before + many;
 }
 
-const roundedUp = (ms: number): number => Math.ceil(ms / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
-
 type Adding = (
   db: DrizzleD1Database,
   account: AccountId,
@@ -111,7 +109,7 @@ type Adding = (
 
 const addRollups: Adding = async (db, account, query, _step, starts, bars) => {
   const { outcome: only, model, region, key, backend } = query;
-  const range = { from: starts[0] ?? query.from, to: roundedUp(query.to) };
+  const range = { from: starts[0] ?? query.from, to: quarterHourFrom(query.to) };
   const filters = { model, region, key, backend };
   const { sums } = statements(db, account, { groupBy: undefined, filters, ...range }, starts, range);
   const [[at], rows] = await db.batch([db.select().from(marks).where(eq(marks.account, account)), sums]);
