@@ -11,6 +11,7 @@ import { setTheme, theme } from "./theme.ts";
 
 const Overview = lazy(() => import("./pages/overview.tsx"));
 const Requests = lazy(() => import("./pages/requests.tsx"));
+const Regions = lazy(() => import("./pages/regions.tsx"));
 
 interface Item {
   readonly path: string;
@@ -21,6 +22,7 @@ interface Item {
 const MENU: readonly Item[] = [
   { path: "/dashboard/", label: "Overview", icon: "chart", scope: "usage" },
   { path: "/dashboard/requests", label: "Requests", icon: "list", scope: "usage" },
+  { path: "/dashboard/regions", label: "Regions", icon: "globe", scope: "usage" },
 ];
 
 export function App() {
@@ -49,6 +51,7 @@ function Shell() {
           <Router>
             <Route path="/dashboard" component={Overview} />
             <Route path="/dashboard/requests" component={Requests} />
+            <Route path="/dashboard/regions" component={Regions} />
             <Route default component={Nowhere} />
           </Router>
         </ErrorBoundary>

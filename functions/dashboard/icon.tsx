@@ -1,4 +1,6 @@
 /** The icons that are used, drawn in the text's colour. They are beside words and say nothing of their own. */
+
+import drain from "lucide-static/icons/arrow-down-to-line.svg?raw";
 import braces from "lucide-static/icons/braces.svg?raw";
 import chart from "lucide-static/icons/chart-column.svg?raw";
 import check from "lucide-static/icons/circle-check.svg?raw";
@@ -12,7 +14,7 @@ import sun from "lucide-static/icons/sun.svg?raw";
 import warn from "lucide-static/icons/triangle-alert.svg?raw";
 import wallet from "lucide-static/icons/wallet.svg?raw";
 
-const ICONS = { braces, chart, check, cross, globe, key, list, logOut, moon, sun, warn, wallet };
+const ICONS = { braces, chart, check, cross, drain, globe, key, list, logOut, moon, sun, warn, wallet };
 export type IconName = keyof typeof ICONS;
 
 export function Icon({ name }: { name: IconName }) {

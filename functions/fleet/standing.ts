@@ -24,6 +24,8 @@ export interface BackendStanding {
   readonly reason: string | null;
   /** When it came to stand so, ms since the epoch; null: unknown. */
   readonly sinceMs: number | null;
+  /** What it runs at once; null: nobody said. */
+  readonly maxConcurrent: number | null;
   /** Placed by the edge and not finished; the server's own gauges, null where it does not say. */
   readonly placed: number;
   readonly running: number | null;
@@ -65,12 +67,12 @@ export async function standingOfPools(env: Env, snapshot: Snapshot): Promise<rea
     reachable: view !== undefined,
     backends: [...snapshot.backends.values()]
       .filter((backend) => backend.region === region && backend.model === model)
-      .map(({ id, name, kind, chip, plays, state }): BackendStanding => {
+      .map(({ id, name, kind, chip, plays, state, maxConcurrent }): BackendStanding => {
         const load = view?.loads[id];
         const health = view?.health[id];
         const standing = view?.standings[id];
         return {
-          ...{ id, name, kind, chip, plays },
+          ...{ id, name, kind, chip, plays, maxConcurrent },
           configured: state,
           state: standing?.state ?? "unknown",
           reason: standing?.reason ?? null,

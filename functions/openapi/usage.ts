@@ -255,6 +255,7 @@ export const regions: Operation = {
               running: unknownOr(z.number()),
               waiting: unknownOr(z.number()),
               placed: unknownOr(z.number()),
+              max_concurrent: unknownOr(z.number()),
               cache_use: unknownOr(z.number()),
               prefix_hit_share: unknownOr(z.number()),
               ttft_ms: unknownOr(z.number()),

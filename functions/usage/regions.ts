@@ -126,6 +126,7 @@ const backendView = (backend: Standing) => ({
   running: backend.running,
   waiting: backend.waiting,
   placed: backend.placed,
+  max_concurrent: backend.maxConcurrent,
   cache_use: backend.cacheUsage,
   prefix_hit_share: backend.prefixHitShare,
   ttft_ms: backend.ttftMs === null ? null : Math.round(backend.ttftMs),

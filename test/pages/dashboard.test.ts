@@ -16,8 +16,13 @@ const MODEL = "causeway-probe";
 const PAGES: readonly (readonly [title: string, path: string])[] = [
   ["Overview", "/dashboard/"],
   ["Requests", "/dashboard/requests"],
+  ["Regions", "/dashboard/regions"],
 ];
 const BUDGET_BYTES = 150_000;
+const MOST_SHIFT = 0.02;
+const COUNT_SHIFTS = `var shifted = 0; new PerformanceObserver((list) => {
+  for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) shifted += value;
+}).observe({ type: "layout-shift", buffered: true });`;
 
 let run: Run;
 let browser: Browser;
@@ -102,6 +107,23 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     await context.close();
   });
 
+  it("shows each region, and its backends only to whom the operator lets see them", async () => {
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/regions`);
+    const region = page.getByRole("region", { name: "us-east" });
+    const row = region.getByRole("row", { name: "us-east-1" });
+    await row.waitFor();
+    expect(await row.textContent()).toMatch(/plays GPU, simulated.*Up.*0 of 8/);
+    expect(await region.textContent()).toContain("simulated");
+    expect(await region.getByText("Your requests").locator("..").textContent()).toMatch(/[3-9]$/);
+    await admin(run, "PATCH", `/accounts/${account.id}`, { fleet_view: "own" });
+    await region.getByText(`Serves ${MODEL}.`).waitFor();
+    expect(await page.getByRole("table").count()).toBe(0);
+    await admin(run, "PATCH", `/accounts/${account.id}`, { fleet_view: "full" });
+    await context.close();
+  });
+
   it("leaves the API's paths alone and says what a page may do", async () => {
     const page = await fetch(`${run.url}/dashboard/no/such/page`);
     expect(page.headers.get("content-security-policy")).toContain("default-src 'none'; script-src 'self'");
@@ -123,6 +145,7 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
         "%s is accessible, silent, one heading, and no wider than the window",
         async (title, path) => {
           const page = watched(await context.newPage());
+          await page.addInitScript({ content: COUNT_SHIFTS });
           await page.goto(run.url + path);
           await page.getByRole("heading", { level: 1, name: title }).waitFor();
           await settledPage(page);
@@ -134,6 +157,7 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
           ).toEqual([]);
           expect(await page.locator("h1").count()).toBe(1);
           expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(width);
+          expect(await page.evaluate("shifted")).toBeLessThanOrEqual(MOST_SHIFT);
           expect(await page.title()).toBe(`${title} · Causeway`);
           expect(await page.locator("img").count()).toBe(0);
           expect(complaints).toEqual([]);
