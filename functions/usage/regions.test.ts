@@ -102,6 +102,7 @@ describe("GET /v1/regions", () => {
         running: null,
         waiting: null,
         placed: 0,
+        max_concurrent: null,
         cache_use: null,
         prefix_hit_share: null,
         ttft_ms: null,
