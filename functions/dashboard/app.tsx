@@ -64,7 +64,7 @@ function Menu() {
   const { path, query } = useLocation();
   // Range and zone go along from page to page.
   const kept = new URLSearchParams(
-    ["range", "zone"].flatMap((name) => (query[name] ? [[name, query[name]]] : [])),
+    ["range", "zone", "from", "to"].flatMap((name) => (query[name] ? [[name, query[name]]] : [])),
   ).toString();
   const here = (item: Item) =>
     item.path === "/dashboard/" ? /^\/dashboard\/?$/.test(path) : path.startsWith(item.path);

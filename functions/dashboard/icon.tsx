@@ -10,11 +10,31 @@ import key from "lucide-static/icons/key-round.svg?raw";
 import list from "lucide-static/icons/list.svg?raw";
 import logOut from "lucide-static/icons/log-out.svg?raw";
 import moon from "lucide-static/icons/moon.svg?raw";
+import search from "lucide-static/icons/search.svg?raw";
+import shuffle from "lucide-static/icons/shuffle.svg?raw";
 import sun from "lucide-static/icons/sun.svg?raw";
 import warn from "lucide-static/icons/triangle-alert.svg?raw";
 import wallet from "lucide-static/icons/wallet.svg?raw";
+import close from "lucide-static/icons/x.svg?raw";
 
-const ICONS = { braces, chart, check, cross, drain, globe, key, list, logOut, moon, sun, warn, wallet };
+const ICONS = {
+  braces,
+  chart,
+  check,
+  close,
+  cross,
+  drain,
+  globe,
+  key,
+  list,
+  logOut,
+  moon,
+  search,
+  shuffle,
+  sun,
+  warn,
+  wallet,
+};
 export type IconName = keyof typeof ICONS;
 
 export function Icon({ name }: { name: IconName }) {

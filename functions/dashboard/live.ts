@@ -1,6 +1,6 @@
 /**
  * The list of requests: a first page, then what is new every two seconds in one question, however many rows. It is
- * quiet while nobody sees it, and holds new rows back while the reader is further down.
+ * quiet while nobody sees it or the range has ended, and holds new rows back while the reader is further down.
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api } from "./api.ts";
@@ -35,9 +35,11 @@ interface Page {
 }
 
 const EVERY_MS = 2_000;
-const LIMIT = 50;
-/** Rows that the page holds: older ones are a click away again. */
-const MOST_ROWS = 200;
+const LIMIT = 100;
+/** Rows that the page holds, few of which are in it: a list that is open for a week is no larger than one of an hour. */
+const MOST_ROWS = 5_000;
+/** Above this the newest rows are seen, and new ones may come. */
+const TOP_PX = 200;
 
 export interface Live {
   readonly rows: readonly RequestRow[] | undefined;
@@ -57,10 +59,13 @@ interface Kept {
   readonly matched: number | null;
 }
 
-export function useLive(query: string): Live {
+export function useLive(query: string, isLive: boolean): Live {
   const [kept, keep] = useState<Kept>();
   const [error, setError] = useState<Error>();
   const now = useRef<Kept | undefined>(undefined);
+  const isAsking = useRef(false);
+  const wanted = useRef(isLive);
+  wanted.current = isLive;
   const put = (next: Kept | undefined) => {
     now.current = next;
     keep(next);
@@ -88,7 +93,7 @@ export function useLive(query: string): Live {
       const latest = now.current ?? known;
       const held = [...page.data, ...latest.held];
       const matched = latest.matched === null ? null : latest.matched + page.data.length;
-      const isAtTop = scrollY < 200;
+      const isAtTop = scrollY < TOP_PX;
       put({
         ...latest,
         newest: page.newest,
@@ -99,7 +104,8 @@ export function useLive(query: string): Live {
     };
     const tick = async () => {
       try {
-        if (!document.hidden) await (now.current ? next(now.current) : first());
+        if (!now.current) await first();
+        else if (wanted.current && !document.hidden) await next(now.current);
         setError(undefined);
       } catch (failed) {
         if (gone.signal.aborted) return;
@@ -115,13 +121,23 @@ export function useLive(query: string): Live {
     };
   }, [query]);
 
-  const older = () =>
-    ask(`&before=${kept!.before}`).then(({ data, next_before }) => {
-      const latest = now.current!;
-      put({ ...latest, rows: [...latest.rows, ...data], before: next_before });
-    }, setError);
+  const older = async () => {
+    const before = now.current?.before;
+    if (before == null || isAsking.current) return;
+    isAsking.current = true;
+    try {
+      const { data, next_before } = await ask(`&before=${before}`);
+      const latest = now.current;
+      // Another list may have begun.
+      if (latest?.before === before) put({ ...latest, rows: [...latest.rows, ...data], before: next_before });
+    } catch (failed) {
+      setError(failed as Error);
+    }
+    isAsking.current = false;
+  };
   const show = () => {
-    put({ ...kept!, rows: [...kept!.held, ...kept!.rows], held: [] });
+    const latest = now.current!;
+    put({ ...latest, rows: [...latest.held, ...latest.rows].slice(0, MOST_ROWS), held: [] });
     scrollTo(0, 0);
   };
   return {

@@ -73,6 +73,8 @@ const STATES: Readonly<Record<string, readonly [string, IconName, string]>> = {
   pending: ["warn", "warn", "Pending"],
   refused: ["warn", "cross", "Refused"],
   disabled: ["bad", "cross", "Disabled"],
+  running: ["quiet", "chart", "Running"],
+  awaited: ["warn", "warn", "Awaiting count"],
   failed: ["bad", "cross", "Failed"],
   down: ["bad", "cross", "Down"],
 };

@@ -77,7 +77,7 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     const context = await signedIn({ viewport: { width: 1440, height: 900 } });
     const page = watched(await context.newPage());
     await page.goto(`${run.url}/dashboard/requests?zone=UTC`);
-    const rows = page.getByRole("region", { name: "Requests" }).locator("tbody tr");
+    const rows = page.getByRole("table", { name: "Requests" }).locator("tbody tr");
     await rows.first().waitFor();
     const before = await rows.count();
     expect(before).toBeGreaterThanOrEqual(3);
@@ -95,14 +95,109 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     expect(await pane.locator("tfoot").textContent()).toContain(
       `$0.${detail.cost_nanodollars.padStart(9, "0")}`,
     );
-    expect(await pane.locator("tr", { hasText: "chosen" }).textContent()).toContain(detail.backend);
-    for (const step of ["admit", "route", "attempt", "decode", "settle"])
+    expect(await pane.locator("tr", { hasText: "chosen" }).textContent()).toContain(
+      detail.backend.replace("bknd_", ""),
+    );
+    for (const step of ["Admit", "Route", "Attempt", "Decode", "Settle"])
       expect(await pane.locator(".timeline tbody th", { hasText: step }).count()).toBeGreaterThan(0);
     const { violations } = await new AxeBuilder({ page }).analyze();
     expect(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 200))])).toEqual([]);
     await page.keyboard.press("Escape");
     await pane.waitFor({ state: "detached" });
     expect(await page.locator(":focus").getAttribute("id")).toBe(`row-${id}`);
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it("is walked by keyboard: j opens, / finds, a bar of the histogram becomes the range", async () => {
+    const context = await signedIn({ viewport: { width: 1000, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/requests?zone=UTC`);
+    const rows = page.getByRole("table", { name: "Requests" }).locator("tbody tr");
+    await rows.first().waitFor();
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    // So narrow, it is a page of its own.
+    await page.getByRole("heading", { level: 1, name: "One request" }).waitFor();
+    expect(await page.locator("h1").count()).toBe(1);
+    expect(await rows.first().isVisible()).toBe(false);
+    const id = new URL(page.url()).searchParams.get("request");
+    await page.keyboard.press("Escape");
+    await page.getByRole("heading", { level: 1, name: "Requests" }).waitFor();
+    await expect.poll(() => page.locator(":focus").getAttribute("id")).toBe(`row-${id}`);
+    await page.keyboard.press("/");
+    expect(await page.locator(":focus").getAttribute("name")).toBe("id");
+    await page.keyboard.press("Escape");
+    await page.getByRole("figure").focus();
+    await page.keyboard.press("End");
+    const said = await page.locator("output").textContent();
+    const inBar = Number(/Finished (\d+)/.exec(said!)![1]);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Live" }).waitFor();
+    const { searchParams } = new URL(page.url());
+    const [from, to] = ["from", "to"].map((name) => Date.parse(searchParams.get(name)!));
+    expect(to! - from!).toBeLessThanOrEqual(3_600_000);
+    await page.getByText(`${inBar} in `).waitFor();
+    expect(await rows.count()).toBe(inBar);
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it("has as many rows in the page as are seen, and holds new ones back from who has scrolled", async () => {
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    // More than anybody would ask for here: the real rows, over and over.
+    const [real] = (await read<{ data: object[] }>(run, account.key, "/v1/requests")).data;
+    let next = 1_000_000;
+    await page.route(/\/v1\/requests\?/, async (route) => {
+      const isNew = route.request().url().includes("after=");
+      const data = Array.from({ length: isNew ? 1 : 100 }, () => ({ ...real, sequence: next-- }));
+      await route.fulfill({
+        json: { object: "list", data, next_before: next, newest: next, matched: 5_000 },
+      });
+    });
+    await page.goto(`${run.url}/dashboard/requests`);
+    const table = page.getByRole("table", { name: "Requests" });
+    await table.waitFor();
+    for (let turn = 0; turn < 3; turn++) {
+      const first = await table.locator("tbody tr").first().getAttribute("aria-rowindex");
+      await page.evaluate("scrollBy(0, 4_000)");
+      await expect
+        .poll(() => table.locator("tbody tr").first().getAttribute("aria-rowindex"))
+        .not.toBe(first);
+      expect(await table.locator("tbody tr").count()).toBeLessThanOrEqual(40);
+    }
+    expect(Number(await table.getAttribute("aria-rowcount"))).toBeGreaterThan(200);
+    await page.getByRole("button", { name: /new$/ }).click();
+    expect(await page.evaluate("scrollY")).toBe(0);
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it("sums up what was dragged over, with the time before only when asked, and calls keys by their names", async () => {
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/?group=key`);
+    await page.getByRole("link", { name: HOSTILE }).waitFor();
+    await page.getByRole("button", { name: "Compare" }).click();
+    await page.getByText("not compared").waitFor();
+    const total = page.locator("tfoot td").nth(2);
+    const requests = await total.textContent();
+    const box = (await page.locator(".u-over").first().boundingBox())!;
+    const y = box.y + box.height / 2;
+    await page.mouse.move(box.x + box.width * 0.9, y);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width - 2, y);
+    await page.mouse.up();
+    await page.waitForURL(/from=.*&to=/);
+    await expect.poll(() => page.locator(".old").count()).toBe(0);
+    const { searchParams } = new URL(page.url());
+    const [from, to] = ["from", "to"].map((name) => Date.parse(searchParams.get(name)!));
+    expect((to! - from!) / 3_600_000).toBeLessThan(5);
+    // All of them ended in the last hour.
+    expect(await total.textContent()).toBe(requests);
+    await page.goBack();
+    expect(new URL(page.url()).searchParams.has("from")).toBe(false);
     expect(complaints).toEqual([]);
     await context.close();
   });

@@ -23,6 +23,8 @@ interface Props extends Plot {
   /** What the labels show while nothing is pointed at. */
   readonly rangeName: string;
   readonly height: number;
+  /** Buckets that were dragged over, or walked over with Shift and an arrow and confirmed; one that was clicked. */
+  readonly select?: (first: number, last: number) => void;
 }
 
 export function Chart(props: Props) {
@@ -31,6 +33,10 @@ export function Chart(props: Props) {
   const figure = useRef<HTMLElement>(null);
   const [width, setWidth] = useState(0);
   const [asTable, showTable] = useState(false);
+  /** Where a selection began. */
+  const [anchor, setAnchor] = useState<number | null>(null);
+  const latest = useRef(props);
+  latest.current = props;
   const [places, setPlaces] = useState<readonly number[]>([]);
   const { cursor, count, series, kind } = props;
   const at = cursor.value !== null && cursor.value < count ? cursor.value : null;
@@ -61,12 +67,33 @@ export function Chart(props: Props) {
       );
       plot.current = u;
       document.fonts.ready.then(() => plot.current === u && u.redraw(false, true));
+      const bucketAt = (event: MouseEvent) => {
+        const { left, width } = u.over.getBoundingClientRect();
+        const bucket = Math.floor(((event.clientX - left) / width) * count);
+        return Math.max(0, Math.min(count - 1, bucket));
+      };
       u.over.addEventListener("mousemove", (event) => {
-        const bucket = Math.floor((event.offsetX / u.over.clientWidth) * count);
-        cursor.value = Math.max(0, Math.min(count - 1, bucket));
+        cursor.value = bucketAt(event);
       });
       u.over.addEventListener("mouseleave", () => {
         cursor.value = null;
+      });
+      u.over.addEventListener("mousedown", (event) => {
+        if (event.button !== 0 || !latest.current.select) return;
+        event.preventDefault();
+        const from = bucketAt(event);
+        setAnchor(from);
+        const drag = (moved: MouseEvent) => {
+          cursor.value = bucketAt(moved);
+        };
+        const drop = (last: MouseEvent) => {
+          removeEventListener("mousemove", drag);
+          setAnchor(null);
+          const to = bucketAt(last);
+          latest.current.select?.(Math.min(from, to), Math.max(from, to));
+        };
+        addEventListener("mousemove", drag);
+        addEventListener("mouseup", drop, { once: true });
       });
     });
     return () => {
@@ -89,8 +116,9 @@ export function Chart(props: Props) {
     }
     line.hidden = at === null;
     if (at !== null) {
-      line.style.left = `${(at / count) * 100}%`;
-      line.style.width = `${100 / count}%`;
+      const from = Math.min(at, anchor ?? at);
+      line.style.left = `${(from / count) * 100}%`;
+      line.style.width = `${((Math.max(at, anchor ?? at) + 1 - from) * 100) / count}%`;
     }
   });
 
@@ -103,10 +131,16 @@ export function Chart(props: Props) {
       End: last,
     }[event.key];
     if (event.key === "Escape") {
+      event.stopPropagation();
       cursor.value = null;
       figure.current?.blur();
+    } else if (event.key === "Enter" && at !== null && props.select) {
+      const from = anchor ?? at;
+      setAnchor(null);
+      props.select(Math.min(from, at), Math.max(from, at));
     } else if (next !== undefined) {
       event.preventDefault();
+      setAnchor(event.shiftKey && props.select ? (anchor ?? at ?? next) : null);
       cursor.value = next;
     }
   };
@@ -118,11 +152,12 @@ export function Chart(props: Props) {
     <div class="chart">
       <figure
         ref={figure}
-        aria-label={`${props.name}. Arrow keys read it bucket by bucket.`}
+        aria-label={`${props.name}. Arrow keys read it bucket by bucket.${props.select ? " Enter opens a bucket, with Shift and arrows several." : ""}`}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: its points are read with the arrow keys
         tabIndex={0}
         onKeyDown={move}
         onBlur={() => {
+          setAnchor(null);
           cursor.value = null;
         }}
       >
@@ -163,7 +198,10 @@ function Label({
   top: number | undefined;
 }) {
   const place = (element: HTMLElement | null) => {
-    if (element) element.style.setProperty("--top", `${top ?? 0}px`);
+    if (!element) return;
+    element.style.setProperty("--top", `${top ?? 0}px`);
+    // Not seen before its place is known: it would jump there.
+    element.style.visibility = top === undefined ? "hidden" : "visible";
   };
   const paint = (element: HTMLElement | null) => {
     if (!element) return;
