@@ -1,13 +1,13 @@
 /** What all charts of the page have in common: its buckets. */
 import { signal } from "@preact/signals";
 import { day, moment } from "../../format.ts";
-import { RANGES, type RangeName } from "../../state.ts";
-import type { Usage } from "./usage.ts";
+import { rangeName, type View } from "../../state.ts";
+import { type Change, type Usage, zoom } from "./usage.ts";
 
 /** The bucket that is pointed at, in whichever chart. */
 export const cursor = signal<number | null>(null);
 
-export function frame(usage: Usage, range: RangeName) {
+export function frame(usage: Usage, view: View, change: Change) {
   const { buckets, bucket, time_zone: zone, running_bucket: running } = usage;
   const name = (index: number): string => {
     const start = buckets[index];
@@ -18,7 +18,8 @@ export function frame(usage: Usage, range: RangeName) {
     cursor,
     count: buckets.length,
     running,
-    rangeName: RANGES[range].label,
+    rangeName: view.chosen ? "this range" : rangeName(view),
+    select: zoom(usage, change),
     bucketName: name,
     axis: (index: number) => (bucket === "day" ? name(index) : name(index).slice(-5)),
   };

@@ -11,9 +11,13 @@ const ILL: Readonly<Record<string, string>> = {
   down: "is down",
 };
 
-export function Incident() {
-  const { data } = useApi<Regions>("/v1/regions", 10_000);
-  const ill = data?.data.filter(({ state }) => ILL[state]) ?? [];
+/** undefined: not known yet, and what comes below it would have to move. */
+export function useIll(): Regions["data"] | undefined {
+  const { data, error } = useApi<Regions>("/v1/regions", 10_000);
+  return data?.data.filter(({ state }) => ILL[state]) ?? (error ? [] : undefined);
+}
+
+export function Incident({ ill }: { ill: Regions["data"] }) {
   if (ill.length === 0) return null;
   const isDown = ill.some(({ state }) => state === "down");
   return (

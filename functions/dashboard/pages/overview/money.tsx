@@ -3,6 +3,8 @@ import { may } from "../../api.ts";
 import { day, usdExact, usdHeld } from "../../format.ts";
 import { Failed, Loading, Money } from "../../parts.tsx";
 import { useApi } from "../../query.ts";
+import { forecast, type Period } from "./forecast.ts";
+import { sum } from "./usage.ts";
 
 interface Balance {
   readonly balance_nanodollars: string;
@@ -37,8 +39,8 @@ export function Standing({ zone }: { zone: string }) {
         <dt>Reserved now</dt>
         <dd title={usdExact(data.held_nanodollars)}>{usdHeld(data.held_nanodollars)}</dd>
       </dl>
-      {budgets?.day && <Use name="Today's budget" budget={budgets.day} zone={zone} />}
-      {budgets?.month && <Use name="This month's budget" budget={budgets.month} zone={zone} />}
+      {budgets?.day && <Use name="Today's budget" budget={budgets.day} period="day" zone={zone} />}
+      {budgets?.month && <Use name="This month's budget" budget={budgets.month} period="month" zone={zone} />}
       {budgets && !budgets.day && !budgets.month && (
         <p class="note">
           No budget is set. <a href="/dashboard/keys">Keys</a>
@@ -54,23 +56,48 @@ function lasts(days: number | null): string {
   return `about ${Math.floor(days)} days at this week's rate`;
 }
 
-function Use({ name, budget, zone }: { name: string; budget: Budget; zone: string }) {
+interface UseProps {
+  readonly name: string;
+  readonly budget: Budget;
+  readonly zone: string;
+  readonly period: Period;
+}
+
+function Use({ name, budget, zone, period }: UseProps) {
   const [spent, limit] = [BigInt(budget.spent_nanodollars), BigInt(budget.limit_nanodollars)];
-  const tenths = limit > 0n ? Number((spent * 1_000n) / limit) : 1_000;
+  const tenths = tenthsOf(spent, limit);
+  const expected = forecast(spent, Date.parse(budget.resets_at), period, Date.now());
   const fill = (element: HTMLElement | null) => {
     if (element) element.style.width = `${Math.min(100, tenths / 10)}%`;
   };
+  const mark = (element: HTMLElement | null) => {
+    if (element && expected !== null)
+      element.style.left = `${Math.min(100, tenthsOf(expected, limit) / 10)}%`;
+  };
+  const isOver = expected !== null && expected > limit;
   return (
     <div class="use">
       <h3>{name}</h3>
       <p>
-        <b>{(tenths / 10).toFixed(1)} %</b> · <Money nano={budget.spent_nanodollars} /> of{" "}
-        <Money nano={budget.limit_nanodollars} />
+        <b>{(tenths / 10).toFixed(1)} %</b> · <Little nano={budget.spent_nanodollars} /> of{" "}
+        <Little nano={budget.limit_nanodollars} />
       </p>
       <span class="bar" aria-hidden="true">
         <i ref={fill} />
+        {expected !== null && <u ref={mark} />}
       </span>
-      <p class="note">resets {day(budget.resets_at, zone)}</p>
+      <p class={isOver ? "note warn" : "note"}>
+        {expected === null ? "resets " : `At this rate ${sum(String(expected))} by `}
+        {day(budget.resets_at, zone)}
+        {isOver && ", more than it allows"}
+      </p>
     </div>
   );
 }
+
+/** A budget may be of less than a cent. */
+const Little = ({ nano }: { nano: string }) => <span title={usdExact(nano)}>{sum(nano)}</span>;
+
+/** Of a limit of nothing, everything. */
+const tenthsOf = (part: bigint, whole: bigint): number =>
+  whole > 0n ? Number((part * 1_000n) / whole) : 1_000;

@@ -2,13 +2,21 @@
 import { Chart } from "../../chart/chart.tsx";
 import type { Mark, Series } from "../../chart/plot.ts";
 import { change, usdExact } from "../../format.ts";
-import { GROUPS, RANGES, type View } from "../../state.ts";
+import { GROUPS, rangeName, type View } from "../../state.ts";
+import type { Names } from "../names.ts";
 import { frame } from "./frame.ts";
-import { COLOURS, type Group, OTHER, sum, tall, type Usage } from "./usage.ts";
+import { type Change, COLOURS, type Group, nameOf, OTHER, sum, tall, type Usage } from "./usage.ts";
 
-export function Spend({ usage, view }: { usage: Usage; view: View }) {
+interface Props {
+  readonly usage: Usage;
+  readonly view: View;
+  readonly names: Names;
+  readonly change: Change;
+}
+
+export function Spend({ usage, view, names, change: go }: Props) {
   const { totals, previous } = usage;
-  const label = RANGES[view.range].label;
+  const label = view.chosen ? "period" : rangeName(view);
   const moved = change(totals.cost_nanodollars, previous?.totals.cost_nanodollars ?? null);
   return (
     <section class="spend" aria-labelledby="spend">
@@ -17,9 +25,11 @@ export function Spend({ usage, view }: { usage: Usage; view: View }) {
         {sum(totals.cost_nanodollars)}
       </p>
       <p class="note">
-        {previous && moved.direction !== "none"
-          ? `${moved.text} from ${sum(previous.totals.cost_nanodollars)} in the ${label} before`
-          : `nothing in the ${label} before to compare with`}
+        {!previous
+          ? "not compared with the time before"
+          : moved.direction !== "none"
+            ? `${moved.text} from ${sum(previous.totals.cost_nanodollars)} in the ${label} before`
+            : `nothing in the ${label} before to compare with`}
         {usage.pending_count > 0 && (
           <span class="tag">
             {usage.pending_count === 1
@@ -30,11 +40,11 @@ export function Spend({ usage, view }: { usage: Usage; view: View }) {
         )}
       </p>
       <Chart
-        {...frame(usage, view.range)}
-        name={`Spend by ${view.group} over ${label}: ${sum(totals.cost_nanodollars)}`}
+        {...frame(usage, view, go)}
+        name={`Spend by ${view.group} over ${rangeName(view)}: ${sum(totals.cost_nanodollars)}`}
         kind="bars"
         height={240}
-        series={stack(usage)}
+        series={stack(usage, nameOf(view.group, names))}
         scale={dollarScale}
         marks={marks(usage)}
         before={usage.previous?.series.cost_nanodollars.map(tall) ?? []}
@@ -50,10 +60,12 @@ const dollarScale = (value: number): string =>
     : `$${value >= 1 ? value.toFixed(2) : value.toPrecision(2).replace(/(\.\d*?)0+$/, "$1")}`;
 
 /** The five largest, and the rest as one. */
-function stack({ groups, other, buckets }: Usage): Series[] {
+function stack({ groups, other, buckets }: Usage, name: (id: string) => string): Series[] {
   const spending = groups.filter(({ totals }) => totals.cost_nanodollars !== "0");
   const rest = [...spending.slice(COLOURS.length), ...(other ? [other] : [])];
-  const named = spending.slice(0, COLOURS.length).map((group, i) => layer(group.id, COLOURS[i]!, group));
+  const named = spending
+    .slice(0, COLOURS.length)
+    .map((group, i) => layer(name(group.id), COLOURS[i]!, group));
   if (rest.length === 0) return named;
   const cost = buckets.map((_, i) => String(added(rest, ({ series }) => series.cost_nanodollars[i] ?? "0")));
   return [

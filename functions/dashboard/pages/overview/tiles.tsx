@@ -5,11 +5,17 @@ import type { Plot, Series } from "../../chart/plot.ts";
 import { change, count, duration, errorShare, share, tokens, UNKNOWN } from "../../format.ts";
 import type { View } from "../../state.ts";
 import { frame } from "./frame.ts";
-import { requestsLink, type Totals, type Usage } from "./usage.ts";
+import { type Change, requestsLink, type Totals, type Usage } from "./usage.ts";
 
 type Good = "up" | "down" | "none";
 
-export function Tiles({ usage, view }: { usage: Usage; view: View }) {
+interface Props {
+  readonly usage: Usage;
+  readonly view: View;
+  readonly change: Change;
+}
+
+export function Tiles({ usage, view, change: go }: Props) {
   const { totals: now, series: over } = usage;
   const before = usage.previous?.totals;
   const numbers = (
@@ -48,7 +54,7 @@ export function Tiles({ usage, view }: { usage: Usage; view: View }) {
   const ttft = (q: "p50" | "p95" | "p99") => over.ttft_ms.map((value) => value?.[q] ?? null);
   const speed = (q: "p5" | "p50") => over.output_tokens_per_second.map((value) => value?.[q] ?? null);
   const perSecond = (value: number | null) => (value === null ? UNKNOWN : value.toFixed(1));
-  const chart = { usage, view };
+  const chart = { usage, view, change: go };
 
   return (
     <div class="cells tiles">
@@ -145,9 +151,7 @@ export function Tiles({ usage, view }: { usage: Usage; view: View }) {
   );
 }
 
-interface TileProps extends Pick<Plot, "kind" | "series" | "scale" | "least"> {
-  readonly usage: Usage;
-  readonly view: View;
+interface TileProps extends Props, Pick<Plot, "kind" | "series" | "scale" | "least"> {
   readonly title: string;
   readonly note?: string;
   readonly href?: string;
@@ -156,8 +160,8 @@ interface TileProps extends Pick<Plot, "kind" | "series" | "scale" | "least"> {
   readonly moved: ComponentChildren;
 }
 
-function Tile({ usage, view, title, note, href, value, exact, moved, ...plot }: TileProps) {
-  const shared = frame(usage, view.range);
+function Tile({ usage, view, change: go, title, note, href, value, exact, moved, ...plot }: TileProps) {
+  const shared = frame(usage, view, go);
   return (
     <section>
       <h2 class="tile-title">

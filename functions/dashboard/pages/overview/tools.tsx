@@ -1,11 +1,13 @@
 /** Range, zone and export. */
-import { csvCell, usdExact } from "../../format.ts";
+import { usdExact } from "../../format.ts";
 import { RANGES, type View } from "../../state.ts";
-import type { Usage } from "./usage.ts";
+import { saveCsv } from "../save-csv.ts";
+import { Days } from "./days.tsx";
+import type { Change, Usage } from "./usage.ts";
 
 interface Props {
   readonly view: View;
-  readonly change: (values: Record<string, string | null>) => void;
+  readonly change: Change;
   readonly usage: Usage | undefined;
 }
 
@@ -18,12 +20,17 @@ export function Tools({ view, change, usage }: Props) {
       <fieldset class="choice">
         <legend class="hidden">Range</legend>
         {Object.entries(RANGES).map(([name, { label }]) => (
-          <button type="button" aria-pressed={view.range === name} onClick={() => change({ range: name })}>
+          <button
+            type="button"
+            aria-pressed={!view.chosen && view.range === name}
+            onClick={() => change({ range: name, from: null, to: null })}
+          >
             {name}
             <span class="hidden">: {label}</span>
           </button>
         ))}
       </fieldset>
+      <Days view={view} change={change} />
       <input
         class="zone"
         aria-label="Time zone"
@@ -38,6 +45,14 @@ export function Tools({ view, change, usage }: Props) {
             element.append(...zones.map((zone) => new Option(zone, zone)));
         }}
       />
+      <button
+        type="button"
+        class="toggle"
+        aria-pressed={view.compare}
+        onClick={() => change({ compare: view.compare ? "off" : null })}
+      >
+        Compare<span class="hidden"> with the time before</span>
+      </button>
       <button type="button" disabled={!usage} onClick={() => usage && save(usage, view)}>
         Export
       </button>
@@ -62,10 +77,5 @@ function save(usage: Usage, { group }: View): void {
       ].map(String),
     ]),
   ];
-  const text = lines.map((cells) => cells.map(csvCell).join(",")).join("\r\n");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([`${text}\r\n`], { type: "text/csv" }));
-  link.download = `usage-by-${group}-${usage.from.slice(0, 10)}-${usage.to.slice(0, 10)}.csv`;
-  link.click();
-  URL.revokeObjectURL(link.href);
+  saveCsv(`usage-by-${group}-${usage.from.slice(0, 10)}-${usage.to.slice(0, 10)}.csv`, lines);
 }

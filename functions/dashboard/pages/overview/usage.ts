@@ -2,7 +2,8 @@
 import { useLocation } from "preact-iso/router";
 import { usd, usdRequest } from "../../format.ts";
 import { useApi } from "../../query.ts";
-import { changedQuery, FILTERS, RANGES, rangeStart, readView, type View } from "../../state.ts";
+import { bucketOf, changedQuery, FILTERS, placeOf, rangeStart, readView, type View } from "../../state.ts";
+import type { Names } from "../names.ts";
 
 type Count = number | string;
 interface Fields<Number_, Money, Ttft, Speed, Share> {
@@ -63,32 +64,51 @@ export interface Usage {
 
 const ownZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+/** Changes the address; "push" where going back should undo it. */
+export type Change = (values: Readonly<Record<string, string | null>>, way?: "push") => void;
+
 /** What the address asks for, and how to change it. */
-export function useView(): { view: View; change: (values: Record<string, string | null>) => void } {
+export function useView(): { view: View; change: Change } {
   const { path, query, route } = useLocation();
   return {
     view: readView(query, ownZone),
-    change: (values) => route(path + changedQuery(query, values), true),
+    change: (values, way) => route(path + changedQuery(query, values), way !== "push"),
   };
 }
 
+/** The buckets that a chart was dragged over become the range; one alone is too few to see anything. */
+export const zoom =
+  ({ buckets, to }: Usage, change: Change) =>
+  (first: number, last: number): void => {
+    const from = buckets[first];
+    if (from && last > first) change({ from, to: buckets[last + 1] ?? to, range: null }, "push");
+  };
+
 export const useUsage = (view: View) => useApi<Usage>(`/v1/usage?${usageQuery(view)}`, 5_000);
 
-function usageQuery({ range, zone, group, filters }: View): string {
+function usageQuery(view: View): string {
+  const { range, chosen, zone, group, compare, filters } = view;
   const query = new URLSearchParams({
-    from: rangeStart(range, zone, Date.now()),
-    bucket: RANGES[range].bucket,
+    from: chosen?.from ?? rangeStart(range, zone, Date.now()),
+    ...(chosen && { to: chosen.to }),
+    bucket: bucketOf(view),
     time_zone: zone,
     group_by: group,
-    compare: "previous",
+    ...(compare && { compare: "previous" }),
   });
   for (const name of FILTERS) if (filters[name]) query.set(name, filters[name]);
   return query.toString();
 }
 
+/** What a group is called: keys and backends by their names, where those may be known. */
+export const nameOf =
+  (group: View["group"], names: Names) =>
+  (id: string): string =>
+    (group === "key" ? names.key(id) : group === "backend" ? names.backend(id) : id) ?? id;
+
 /** The requests behind a figure. */
 export function requestsLink(view: View, more: Record<string, string> = {}): string {
-  return `/dashboard/requests${changedQuery({ range: view.range, zone: view.zone, ...view.filters }, more)}`;
+  return `/dashboard/requests${changedQuery({ ...placeOf(view), ...view.filters }, more)}`;
 }
 
 /** Two digits; a sum under a cent shows what it is, so that little never reads as nothing. */

@@ -3,15 +3,18 @@ import { change, count, duration, errorShare, tokens, usdExact } from "../../for
 import { Icon } from "../../icon.tsx";
 import { Scroll, Unknown } from "../../parts.tsx";
 import { GROUPS, type Group as GroupName, type View } from "../../state.ts";
-import { addsUp, COLOURS, type Group, OTHER, requestsLink, sum, type Usage } from "./usage.ts";
+import type { Names } from "../names.ts";
+import { addsUp, COLOURS, type Group, nameOf, OTHER, requestsLink, sum, type Usage } from "./usage.ts";
 
 interface Props {
   readonly usage: Usage;
   readonly view: View;
+  readonly names: Names;
   readonly choose: (group: GroupName) => void;
 }
 
-export function Where({ usage, view, choose }: Props) {
+export function Where({ usage, view, names, choose }: Props) {
+  const name = nameOf(view.group, names);
   const spending = usage.groups.filter(({ totals }) => totals.cost_nanodollars !== "0").length;
   const largest = BigInt(usage.groups[0]?.totals.cost_nanodollars ?? "0");
   return (
@@ -53,7 +56,8 @@ export function Where({ usage, view, choose }: Props) {
             {usage.groups.map((group, i) => (
               <Row
                 group={group}
-                name={group.id}
+                id={group.id}
+                name={name(group.id)}
                 href={requestsLink(view, { [view.group]: group.id })}
                 colour={i >= spending ? undefined : (COLOURS[i] ?? OTHER)}
                 largest={largest}
@@ -105,13 +109,15 @@ function Check({ usage }: { usage: Usage }) {
 
 interface RowProps {
   readonly group: Group;
+  /** Where it is not its name. */
+  readonly id?: string;
   readonly name: string;
   readonly href?: string;
   readonly colour: string | undefined;
   readonly largest: bigint;
 }
 
-function Row({ group: { totals, previous }, name, href, colour, largest }: RowProps) {
+function Row({ group: { totals, previous }, id, name, href, colour, largest }: RowProps) {
   const cost = BigInt(totals.cost_nanodollars);
   const part = largest > 0n ? Number((cost * 1_000n) / largest) / 10 : 0;
   const moved = change(cost, previous?.cost_nanodollars ?? null);
@@ -125,7 +131,13 @@ function Row({ group: { totals, previous }, name, href, colour, largest }: RowPr
     <tr>
       <th scope="row" class="named">
         <i class="swatch" ref={paint} />
-        {href ? <a href={href}>{name}</a> : name}
+        {href ? (
+          <a href={href} title={id}>
+            {name}
+          </a>
+        ) : (
+          name
+        )}
       </th>
       <td class="number" title={usdExact(totals.cost_nanodollars)}>
         {sum(totals.cost_nanodollars)}
