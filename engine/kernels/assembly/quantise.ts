@@ -35,6 +35,10 @@ export function quantise(to: usize, x: usize, columns: i32, format: i32, padding
   }
 }
 
+/** Added to a value, leaves it rounded to the nearest integer (ties to even) in the low bits: 1.5 * 2^23. */
+const rounding: f32 = 12582912;
+const roundingBits: i32 = 0x4b400000;
+
 export function quantiseGroup(to: usize, x: usize, format: i32): void {
   const x0 = v128.load(x),
     x1 = v128.load(x, 16),
@@ -50,27 +54,29 @@ export function quantiseGroup(to: usize, x: usize, format: i32): void {
   const m3 = f32x4.max(m2, i8x16.shuffle(m2, m2, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   const m4 = f32x4.max(m3, i8x16.shuffle(m3, m3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
   const largest = f32x4.extract_lane(m4, 0);
-  const zeros = largest < smallest;
-  const inverse = f32x4.splat(zeros ? 0 : <f32>127 / largest);
-  const q0 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x0, inverse)));
-  const q1 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x1, inverse)));
-  const q2 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x2, inverse)));
-  const q3 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x3, inverse)));
-  const q4 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x4, inverse)));
-  const q5 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x5, inverse)));
-  const q6 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x6, inverse)));
-  const q7 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x7, inverse)));
+  const isZero = largest < smallest;
+  // What is not finite makes its scale so, and quants of any value.
+  const isFinite = largest < Infinity;
+  const inverse = f32x4.splat(isZero || !isFinite ? 0 : <f32>127 / largest);
+  const scale: f32 = isZero ? 0 : largest / <f32>127;
+  // At most 127 in size, so that adding `rounding` rounds.
+  const r = f32x4.splat(rounding),
+    bits = i32x4.splat(roundingBits);
+  const q0 = i32x4.sub(f32x4.add(f32x4.mul(x0, inverse), r), bits);
+  const q1 = i32x4.sub(f32x4.add(f32x4.mul(x1, inverse), r), bits);
+  const q2 = i32x4.sub(f32x4.add(f32x4.mul(x2, inverse), r), bits);
+  const q3 = i32x4.sub(f32x4.add(f32x4.mul(x3, inverse), r), bits);
+  const q4 = i32x4.sub(f32x4.add(f32x4.mul(x4, inverse), r), bits);
+  const q5 = i32x4.sub(f32x4.add(f32x4.mul(x5, inverse), r), bits);
+  const q6 = i32x4.sub(f32x4.add(f32x4.mul(x6, inverse), r), bits);
+  const q7 = i32x4.sub(f32x4.add(f32x4.mul(x7, inverse), r), bits);
   const h0 = i16x8.narrow_i32x4_s(q0, q1),
     h1 = i16x8.narrow_i32x4_s(q2, q3);
   const h2 = i16x8.narrow_i32x4_s(q4, q5),
     h3 = i16x8.narrow_i32x4_s(q6, q7);
-  const s0 = i32x4.add(
-    i32x4.add(i32x4.add(q0, q1), i32x4.add(q2, q3)),
-    i32x4.add(i32x4.add(q4, q5), i32x4.add(q6, q7)),
-  );
+  const s0 = i32x4.dot_i16x8_s(i16x8.add(i16x8.add(h0, h1), i16x8.add(h2, h3)), i16x8.splat(1));
   const s1 = i32x4.add(s0, i8x16.shuffle(s0, s0, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   const sum = i32x4.extract_lane(s1, 0) + i32x4.extract_lane(s1, 1);
-  const scale: f32 = zeros ? 0 : largest / <f32>127;
   if (format === formatRelaxed) {
     v128.store(to, i8x16.narrow_i16x8_s(h0, h1));
     v128.store(to, i8x16.narrow_i16x8_s(h2, h3), 16);
