@@ -7,7 +7,8 @@
  * one accumulator a row and token. So a token's result has the same bits from each of its kernels.
  *
  * Four tokens have 16 accumulators, one for each 128-bit register, or half of the 256-bit ones that V8 makes of pairs
- * (compile.ts). Pairs are found from stores side by side backwards: what is between must be alike in both.
+ * (compile.ts), where five still have room. Pairs are found from stores side by side backwards: what is between must
+ * be alike in both.
  */
 import { int8BlockBytes, int8ScaleBytes, rowsInBlock } from "./constants.ts";
 
@@ -17,8 +18,13 @@ export type Flavour = "fma" | "strict";
 /** Tokens that a product kernel takes at once, in one stream of weights. */
 const f32Tiles = [1, 2, 3, 4] as const;
 const int8Tiles = [...f32Tiles, 5, 6, 7, 8] as const;
-/** Tokens whose sums fit into the registers. */
-const tokensInRegisters = 4;
+/** Tokens of int8 whose sums fit into the registers. */
+const tokensInRegisters = 5;
+/**
+ * The second part of a group is read this far behind its pointers, which stand as much before. V8 would otherwise keep
+ * the first part's addresses for it, more than there are registers, and store and load them again.
+ */
+const secondPartOffset = 4096;
 
 /** Vectors of 4 rows in a block. */
 const rowVectors = rowsInBlock / 4;
@@ -139,29 +145,34 @@ const exactDot: Int8Dot = {
  */
 function productInt8(tokens: number, dot: Int8Dot): string {
   const groupBytes = 32 * dot.activationBytes + 8;
-  const parts = [range(Math.min(tokens, tokensInRegisters)), range(tokens).slice(tokensInRegisters)];
+  const inFirst = tokens <= tokensInRegisters ? tokens : Math.ceil(tokens / 2);
+  const parts = [range(inFirst), range(tokens).slice(inFirst)].filter((those) => those.length > 0);
   const sums = range(tokens).flatMap((t) => range(rowVectors).map((v) => [t, v] as const));
+  const behind = (t: number) => (t < inFirst ? "" : ` - ${secondPartOffset}`);
   const lines = [
     signature(dot.name, tokens),
     `  const blockBytes = (<usize>columns >> 5) * ${int8BlockBytes};`,
     "  for (let block = 0; block < blocks; block++) {",
     "    const end = w + blockBytes;",
-    ...range(tokens).map((t) => `    let p${t} = x${t};`),
+    ...range(tokens).map((t) => `    let p${t} = x${t}${behind(t)};`),
     ...sums.map(([t, v]) => `    let f${t}_${v} = f32x4.splat(0);`),
     `    for (; w < end; w += ${int8BlockBytes}) {`,
   ];
   for (const [part, those] of parts.entries()) {
-    if (those.length === 0) continue;
     const name = (letter: string) => letter + (part === 0 ? "" : "b");
+    const first = part === 0 ? 0 : secondPartOffset;
+    if (part > 0) lines.push(`      const wb = w - ${secondPartOffset};`);
+    const block = (offset: number) => at(name("w"), first + offset);
+    const group = (t: number, offset: number) => at(`p${t}`, first + offset);
     // What undoes the weights' offset is the sums' first value.
-    lines.push(...those.map((t) => `      const c${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 4)});`));
+    lines.push(...those.map((t) => `      const c${t} = v128.load32_splat(${group(t, groupBytes - 4)});`));
     for (const step of range(32 / dot.columns)) {
       for (const v of range(rowVectors)) {
         const offset = int8ScaleBytes + (step * rowVectors + v) * 4 * dot.columns;
-        lines.push(`      const ${name("w")}${step}_${v} = ${dot.weights(at("w", offset))};`);
+        lines.push(`      const ${name("w")}${step}_${v} = ${dot.weights(block(offset))};`);
       }
       for (const t of those) {
-        const activation = at(`p${t}`, step * dot.columns * dot.activationBytes);
+        const activation = group(t, step * dot.columns * dot.activationBytes);
         lines.push(`      const x${step}_${t} = v128.load32_splat(${activation});`);
         for (const v of range(rowVectors)) {
           const weights = `${name("w")}${step}_${v}`;
@@ -172,10 +183,10 @@ function productInt8(tokens: number, dot: Int8Dot): string {
     }
     for (const v of range(rowVectors)) {
       // bf16 is the upper half of an f32.
-      lines.push(`      const ${name("z")}${v} = i32x4.shl(v128.load16x4_u(${at("w", v * 8)}), 16);`);
+      lines.push(`      const ${name("z")}${v} = i32x4.shl(v128.load16x4_u(${block(v * 8)}), 16);`);
     }
     for (const t of those) {
-      lines.push(`      const e${t} = v128.load32_splat(${at(`p${t}`, groupBytes - 8)});`);
+      lines.push(`      const e${t} = v128.load32_splat(${group(t, groupBytes - 8)});`);
       for (const v of range(rowVectors)) {
         // Rounded twice in every flavour: all int8 variants and the plain reference give the same bits.
         const scaled = `f32x4.mul(f32x4.convert_i32x4_s(a${t}_${v}), f32x4.mul(e${t}, ${name("z")}${v}))`;
