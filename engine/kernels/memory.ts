@@ -16,6 +16,7 @@ export class KernelMemory {
   #next: number;
   /** Growing makes new objects of the same bytes, not always at once; tensors keep the one of their time. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
+  #lastBuffer: ArrayBufferLike | undefined;
 
   constructor(threads: number, maxBytes = addressSpace) {
     this.#next = threadMemoryAt + threads * threadMemoryBytes;
@@ -51,11 +52,12 @@ export class KernelMemory {
   floats(address: number, length: number): Float32Array {
     const { buffer } = this.memory;
     this.#buffers.add(buffer);
+    this.#lastBuffer = buffer;
     return new Float32Array(buffer, address, length);
   }
 
   /** Whether floats() gave out something of this buffer. */
   holds(buffer: ArrayBufferLike): boolean {
-    return this.#buffers.has(buffer);
+    return buffer === this.#lastBuffer || this.#buffers.has(buffer);
   }
 }

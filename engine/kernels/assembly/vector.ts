@@ -54,7 +54,7 @@ export function exponential(x: usize, factor: f32, shift: f32, length: i32): voi
     bias = i32x4.splat(127);
   for (; x < end; x += 16) {
     const whole = f32x4.sub(f32x4.mul(v128.load(x), f), s);
-    const y = f32x4.min(f32x4.max(whole, lowest), highest);
+    const y = f32x4.pmin(f32x4.pmax(whole, lowest), highest); // these let not-a-number through
     const n = f32x4.nearest(f32x4.mul(y, log2e));
     const r = f32x4.sub(f32x4.sub(y, f32x4.mul(n, ln2High)), f32x4.mul(n, ln2Low));
     let p = f32x4.add(f32x4.mul(c0, r), c1);
@@ -63,7 +63,7 @@ export function exponential(x: usize, factor: f32, shift: f32, length: i32): voi
     p = f32x4.add(f32x4.mul(p, r), c4);
     p = f32x4.add(f32x4.mul(p, r), c5);
     p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), one);
-    const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), bias), 23);
+    const power = i32x4.shl(i32x4.add(i32x4.relaxed_trunc_f32x4_s(n), bias), 23);
     // Below the smallest normal number it is nothing, so that masked positions weigh nothing.
     v128.store(x, v128.andnot(f32x4.mul(p, power), f32x4.lt(whole, lowest)));
   }
