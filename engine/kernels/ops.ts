@@ -42,7 +42,7 @@ export interface OpsOptions {
   /** Of tensors and matrices together. */
   readonly maxBytes?: number;
   /** One of variants(weights); the best of them where it is not given. */
-  readonly variant?: string;
+  readonly variant?: string | undefined;
 }
 
 /** Errors: RangeError for a variant that this processor does not run exactly. */

@@ -14,6 +14,8 @@ export interface Arguments {
   readonly cacheBytes: number;
   readonly drainMs: number;
   readonly weights: Precision;
+  /** One of the kernels' variants; the best that this processor runs where none is named. */
+  readonly variant: string | undefined;
   readonly threads: number;
 }
 
@@ -39,6 +41,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
         "cache-mib": option,
         "drain-seconds": option,
         weights: option,
+        variant: option,
         threads: option,
       },
     }));
@@ -59,6 +62,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
     cacheBytes: whole(values, "cache-mib", 1, 1_048_576, 256) * 1024 * 1024,
     drainMs: whole(values, "drain-seconds", 0, 3_600, 10) * 1000,
     weights: precision(values.weights),
+    variant: values.variant,
     threads: whole(values, "threads", 1, 256, availableParallelism()),
   };
 }

@@ -41,13 +41,14 @@ export interface LoadSettings {
   readonly maxQueue: number;
   readonly cacheBytes: number;
   readonly weights: Precision;
+  readonly variant?: string | undefined;
   readonly threads: number;
 }
 
 /** Tokens of prompts in a step: an abort waits no longer than they take. */
 const prefillTokens = 256;
 
-/** Errors: CheckpointError. */
+/** Errors: CheckpointError; RangeError for a variant that this processor does not run. */
 export async function loadModel(
   settings: LoadSettings,
   progress: (read: number, total: number) => void = () => {},

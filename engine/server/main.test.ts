@@ -50,6 +50,8 @@ describe("the engine's process", () => {
       "eu-west",
       "--name",
       "a-name",
+      "--variant",
+      "strict",
     ]);
     const [message] = await once(child, "message");
     expect(message).toMatchObject({ ready: true, model: "a-name", contextLength: 4096, region: "eu-west" });
@@ -66,6 +68,7 @@ describe("the engine's process", () => {
     expect(code).toBe(130);
     expect(JSON.parse(stdout)).toEqual(message);
     expect(stderr).toContain("100 % of");
+    expect(stderr).toContain("wasm f32 strict");
   });
 
   it("answers within moments of its start, and then uses no processor, whatever threads it has", async () => {
@@ -169,6 +172,10 @@ describe("a start that cannot succeed is one line on stderr and exit code 1:", (
     const model = ["--model", "x", "--port", "0"];
     expect(await complaint([...model, "--weights", "int4"])).toContain("--weights must be f32 or int8");
     expect(await complaint([...model, "--threads", "0"])).toContain("--threads must be");
+    const variant = ["--model", modelFolder, "--port", "0", "--variant", "exact"];
+    expect(await complaint(variant)).toContain(
+      'no f32 kernels "exact" on this processor: there are fma, strict',
+    );
   });
 
   it("no folder", async () => {
