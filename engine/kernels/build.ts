@@ -36,11 +36,29 @@ const options = [
   ...["--enable", "simd,relaxed-simd,threads"],
 ];
 
-/** The module's bytes, compiled now where they are not there yet. */
+/** The module's bytes, compiled now where they are not there yet; then a line says so. */
 export async function kernelModule(flavour: Flavour): Promise<Uint8Array<ArrayBuffer>> {
+  const { bytes, builtInMs } = await foundOrBuilt(flavour);
+  if (builtInMs !== undefined) {
+    console.error(`engine: built the ${flavour} kernels in ${(builtInMs / 1000).toFixed(1)} s`);
+  }
+  return bytes;
+}
+
+/**
+ * Compiles it where it is not there yet: once, for whoever starts several engines.
+ * @returns whether it had to.
+ */
+export async function buildKernels(flavour: Flavour): Promise<boolean> {
+  return (await foundOrBuilt(flavour)).builtInMs !== undefined;
+}
+
+async function foundOrBuilt(
+  flavour: Flavour,
+): Promise<{ bytes: Uint8Array<ArrayBuffer>; builtInMs?: number }> {
   const path = join(buildFolder, `${sourcesHash()}-${flavour}.wasm`);
   const found = read(path);
-  if (found) return found;
+  if (found) return { bytes: found };
   const started = performance.now();
   const bytes = await compile(flavour);
   mkdirSync(buildFolder, { recursive: true });
@@ -48,10 +66,7 @@ export async function kernelModule(flavour: Flavour): Promise<Uint8Array<ArrayBu
   writeFileSync(own, bytes);
   renameSync(own, path);
   removeOld(path);
-  console.error(
-    `engine: built the ${flavour} kernels in ${((performance.now() - started) / 1000).toFixed(1)} s`,
-  );
-  return bytes;
+  return { bytes, builtInMs: performance.now() - started };
 }
 
 function read(path: string): Uint8Array<ArrayBuffer> | undefined {

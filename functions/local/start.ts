@@ -8,6 +8,7 @@
  *
  * Children end when their channel to this process closes, so also when it is killed.
  */
+import { buildKernels } from "../../engine/kernels/build.ts";
 import { banner, line, refuse } from "./banner.ts";
 import type { Child } from "./child.ts";
 import { buildDashboard } from "./dashboard.ts";
@@ -53,6 +54,8 @@ async function start(): Promise<void> {
   if (settings.port !== 0) await requireFree(settings.port, " For another one: npm start -- --port 8790");
 
   if (await buildDashboard()) line("dashboard", "is built from its sources");
+  // Before the engines, which would all do it at once.
+  if (await buildKernels("fma")) line("engines", "have their kernels built from the sources");
   const secrets = files.secrets();
   const running = new Running(files, lock, secrets.ADMIN_KEY);
   line("edge", "is starting in workerd");
