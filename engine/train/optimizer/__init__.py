@@ -1,0 +1,1 @@
+"""MuonClip: Muon on matrices, AdamW on the rest, QK-clip on attention heads."""

@@ -1,0 +1,1 @@
+"""Between conversations and tokens: the chat template and the tokenizer."""
