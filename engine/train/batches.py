@@ -11,9 +11,11 @@ from torch import Tensor
 
 from .curriculum import SEED, Phase
 from .tasks.calls import generated_calls
+from .tasks.conversation import conversation
 from .tasks.copying import copying
 from .tasks.dialogues import Dialogues, read_dialogues
 from .tasks.draw import Draw
+from .tasks.everyday import everyday
 from .tasks.extraction import extraction
 from .tasks.lookup import lookup
 from .tasks.text import PlainText
@@ -22,12 +24,15 @@ from .text.tokenizer import VOCABULARY, Encoder
 
 LEAST_ROOM = 8
 TEXT_WEIGHT = 0.5
+SHORTEST_LOOKUP, SHORTEST_DIALOGUE = 90, 600
 # Mean tokens of an episode, at most the row: turns shares of tokens into shares of episodes.
 LENGTHS: dict[str, Callable[[int], float]] = {
     "copying": lambda row: min(row, 1000) * 0.67,
     "lookup": lambda row: row * 0.68,
     "calls": lambda row: min(row, 200),
     "extraction": lambda row: 75,
+    "everyday": lambda row: min(row, 190),
+    "conversation": lambda row: min(row, 110),
     "text": lambda row: min(row, 400),
     "sgd": lambda row: min(row, 900),
     "taskmaster": lambda row: min(row, 440),
@@ -69,13 +74,21 @@ class Batches:
             filled = 0
             while filled < phase.context - LEAST_ROOM:
                 room = width - filled
-                kind = draw.rng.choices(names, shares)[0]
-                episode, weight = self.episode("text" if kind == "lookup" and filled and room < 90 else kind, draw, room)
+                kind = self.fitting(draw.rng.choices(names, shares)[0], filled, room, phase.context)
+                episode, weight = self.episode(kind, draw, room)
                 taken = len(episode[:room])
                 ids[row, filled : filled + taken] = torch.tensor(episode[:room])
                 weights[row, filled : filled + taken] = torch.tensor(weight[:room])
                 filled += taken
         return ids, weights
+
+    def fitting(self, kind: str, filled: int, room: int, context: int) -> str:
+        """Another kind at the end of a row that the drawn one would mostly be cut off by."""
+        if kind == "lookup" and filled and room < SHORTEST_LOOKUP:
+            return "text"
+        if kind in self.dialogues and filled and room < min(SHORTEST_DIALOGUE, context * 0.6):
+            return "conversation"
+        return kind
 
     def episode(self, kind: str, draw: Draw, room: int) -> Weighted:
         """One episode of a task, not much longer than the room that is left."""
@@ -93,6 +106,10 @@ class Batches:
                 return self.encode(generated_calls(draw, room))
             case "extraction":
                 return self.encode(extraction(draw))
+            case "everyday":
+                return self.encode(everyday(draw, room))
+            case "conversation":
+                return self.encode(conversation(draw))
             case "sgd" | "taskmaster":
                 source = self.dialogues[kind]
                 index = source.numbered(SEED, self.cursor[kind])

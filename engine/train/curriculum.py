@@ -7,7 +7,6 @@ suddenly, after two to three million tokens. No skill reaches past the context t
 from dataclasses import dataclass
 
 SEED = 11
-PLANNED_TOKENS = 28_000_000
 PEAK_RATE = 3e-3
 WARM_UP_STEPS = 100
 DECAY_SHARE = 0.4
@@ -30,8 +29,25 @@ class Phase:
 
 PHASES = [
     Phase("copying", 3_000_000, 128, 4096, {"copying": 0.42, "lookup": 0.28, "calls": 0.18, "extraction": 0.12}),
-    Phase("short", 4_200_000, 256, 8192, {"copying": 0.15, "lookup": 0.35, "calls": 0.28, "extraction": 0.17, "text": 0.05}),
-]
+    Phase("short", 4_200_000, 256, 8192, {
+        "copying": 0.1, "lookup": 0.28, "calls": 0.17, "everyday": 0.13, "extraction": 0.1, "conversation": 0.17, "text": 0.05,
+    }),
+    Phase("middle", 5_600_000, 512, 8192, {
+        "copying": 0.04, "lookup": 0.24, "calls": 0.12, "everyday": 0.12, "extraction": 0.06, "conversation": 0.22,
+        "sgd": 0.15, "taskmaster": 0.02, "text": 0.03,
+    }),
+    Phase("long", 22_000_000, 1024, 8192, {
+        "copying": 0.01, "lookup": 0.17, "calls": 0.07, "everyday": 0.13, "extraction": 0.04, "conversation": 0.3,
+        "sgd": 0.24, "taskmaster": 0.02, "text": 0.02,
+    }),
+    Phase("whole", 28_000_000, 2048, 8192, {
+        "copying": 0.01, "lookup": 0.2, "calls": 0.06, "everyday": 0.12, "extraction": 0.04, "conversation": 0.3,
+        "sgd": 0.23, "taskmaster": 0.02, "text": 0.02,
+    }),
+]  # fmt: skip
+
+
+PLANNED_TOKENS = PHASES[-1].until
 
 
 def phase_at(tokens: int) -> Phase:
