@@ -29,7 +29,9 @@ class Phase:
 
 PHASES = [
     Phase("copying", 3_000_000, 128, 4096, {"copying": 0.42, "lookup": 0.28, "calls": 0.18, "extraction": 0.12}),
-    Phase("short", 4_200_000, 256, 8192, {
+    # the first 26 steps of 256 tokens still had nothing but what the context alone answers
+    Phase("short", 3_215_360, 256, 8192, {"copying": 0.15, "lookup": 0.35, "calls": 0.28, "extraction": 0.17, "text": 0.05}),
+    Phase("short and wider", 4_200_000, 256, 8192, {
         "copying": 0.1, "lookup": 0.28, "calls": 0.17, "everyday": 0.13, "extraction": 0.1, "conversation": 0.17, "text": 0.05,
     }),
     Phase("middle", 5_600_000, 512, 8192, {
