@@ -23,6 +23,12 @@ PACKAGES = {
 LONGEST_SOURCE_CHARACTERS = 6_000_000
 
 
+def is_prose(line: str) -> bool:
+    """An English sentence or more, in ASCII, mostly letters."""
+    letters = sum(c.isalpha() or c == " " for c in line)
+    return len(line) > 60 and line[-1] in ".:!?)" and letters > 0.88 * len(line) and line.isascii()
+
+
 def paragraphs(page: str) -> list[str]:
     """English sentences of an HTML page: no code, no tables, no menus."""
     page = re.sub(r"(?is)<(script|style|head|nav|pre|table|svg)[^>]*>.*?</\1>", " ", page).replace("\n", " ")
@@ -31,8 +37,7 @@ def paragraphs(page: str) -> list[str]:
     found = []
     for line in page.split("\n"):
         line = " ".join(line.split())
-        prose = sum(c.isalpha() or c == " " for c in line) > 0.88 * len(line)
-        if len(line) > 60 and line[-1] in ".:!?)" and prose and line.isascii():
+        if is_prose(line):
             found.append(line)
     return found
 

@@ -8,7 +8,6 @@ CHARACTERS_A_TOKEN = 2.5
 CHARACTERS_A_FACT = 42
 CHARACTERS_A_QUESTION = 85
 ACKNOWLEDGEMENTS = ["Noted.", "All right.", "I will remember that.", "Thank you, I have read it.", "OK."]
-NOTHING = "The text does not say that."
 
 
 def place(draw: Draw, statements: list[str], filler: list[str]) -> str:
@@ -23,8 +22,15 @@ def place(draw: Draw, statements: list[str], filler: list[str]) -> str:
     return "\n".join(lines)
 
 
-def lookup(draw: Draw, tokens: int, text, density: float | None = None, count: int | None = None, questions: int | None = None) -> Episode:
-    """About `tokens` long. `text(characters)` gives filler, `density` is the share of the facts in the context."""
+def lookup(draw: Draw, tokens: int, text, **wanted) -> Episode:
+    """An episode of about `tokens`; `wanted` as in `context_and_questions`."""
+    return converse(draw, *context_and_questions(draw, tokens, text, **wanted))
+
+
+def context_and_questions(
+    draw: Draw, tokens: int, text, density: float | None = None, count: int | None = None, questions: int | None = None
+) -> tuple[str, list[Fact]]:
+    """A text and the facts of it to ask for. `text(characters)` gives filler, `density` is the share of the facts."""
     characters = tokens * CHARACTERS_A_TOKEN
     density = draw.one((1.0, 1.0, 0.5, 0.5, 0.15)) if density is None else density
     question_share = 0.35 if questions is None else questions * CHARACTERS_A_QUESTION / characters
@@ -38,7 +44,7 @@ def lookup(draw: Draw, tokens: int, text, density: float | None = None, count: i
         filler.append(piece)
         room -= len(piece) + 1
     asked = min(len(known), questions or max(1, int(characters * question_share / CHARACTERS_A_QUESTION)))
-    return converse(draw, place(draw, statements, filler), draw.rng.sample(known, asked))
+    return place(draw, statements, filler), draw.rng.sample(known, asked)
 
 
 def converse(draw: Draw, context: str, asked: list[Fact]) -> Episode:
