@@ -67,7 +67,7 @@ class Batches:
         rows, width = phase.tokens_a_step // phase.context, phase.context + 1
         ids = torch.zeros(rows, width, dtype=torch.long)
         weights = torch.zeros(rows, width)
-        draw = Draw(random.Random(f"{SEED}/{step}"))
+        draw = Draw(random.Random(f"{SEED}/{step}"), variety=phase.variety)
         names = list(phase.mix)
         shares = [phase.mix[name] / LENGTHS[name](phase.context) for name in names]
         for row in range(rows):

@@ -25,6 +25,8 @@ class Phase:
     context: int
     tokens_a_step: int
     mix: dict[str, float]
+    # wordings put together from parts; without it, those of the lists
+    variety: bool = False
 
 
 PHASES = [
@@ -34,21 +36,23 @@ PHASES = [
     Phase("short and wider", 4_200_000, 256, 8192, {
         "copying": 0.1, "lookup": 0.28, "calls": 0.17, "everyday": 0.13, "extraction": 0.1, "conversation": 0.17, "text": 0.05,
     }),
-    Phase("middle", 5_600_000, 512, 8192, {
+    Phase("middle", 4_755_456, 512, 8192, {
         "copying": 0.04, "lookup": 0.24, "calls": 0.12, "everyday": 0.12, "extraction": 0.06, "conversation": 0.22,
         "sgd": 0.15, "taskmaster": 0.02, "text": 0.03,
     }),
+    Phase("middle and varied", 6_600_000, 512, 8192, {
+        "copying": 0.03, "lookup": 0.28, "calls": 0.12, "everyday": 0.12, "extraction": 0.07, "conversation": 0.22,
+        "sgd": 0.12, "taskmaster": 0.02, "text": 0.02,
+    }, variety=True),
     Phase("long", 22_000_000, 1024, 8192, {
-        "copying": 0.01, "lookup": 0.17, "calls": 0.07, "everyday": 0.13, "extraction": 0.04, "conversation": 0.3,
+        "copying": 0.01, "lookup": 0.18, "calls": 0.07, "everyday": 0.13, "extraction": 0.04, "conversation": 0.29,
         "sgd": 0.24, "taskmaster": 0.02, "text": 0.02,
-    }),
+    }, variety=True),
     Phase("whole", 28_000_000, 2048, 8192, {
         "copying": 0.01, "lookup": 0.2, "calls": 0.06, "everyday": 0.12, "extraction": 0.04, "conversation": 0.3,
         "sgd": 0.23, "taskmaster": 0.02, "text": 0.02,
-    }),
+    }, variety=True),
 ]  # fmt: skip
-
-
 PLANNED_TOKENS = PHASES[-1].until
 
 

@@ -22,7 +22,7 @@ from .curriculum import (
     phase_at,
     rate_scale,
 )
-from .measure import Measurement
+from .quick_look import Measurement
 from .model.config import ModelConfig
 from .model.network import CausewayModel
 from .optimizer.muon_clip import MuonClip

@@ -6,6 +6,7 @@ Verb and noun pairs, values and the wordings of requests are held out.
 from dataclasses import dataclass
 
 from ..text.template import Call, Episode, Message, compact
+from . import wordings
 from .draw import DAYS, Draw, held_out
 from .facts import upper
 
@@ -64,6 +65,7 @@ NO_TOOL = (
     ["I have no tool for that.", "None of my tools can do that."],
     ["I have no tool for that.", "None of my tools can do that."],
 )
+NAMED = ("with {n} {v}", "{n} {v}", "{n}: {v}", "({n} {v})", "with the {n} {v}", "where the {n} is {v}", "using {v} as {n}", "and {v} as the {n}", '{n} "{v}"', "the {n} should be {v}", "{v} for {n}", "{n}={v}")
 CASES = ("snake", "snake", "snake", "camel", "kebab")
 
 
@@ -125,13 +127,21 @@ def make_tool(draw: Draw, case: str) -> Tool:
     return Tool(schema, verb, noun, named)
 
 
+def phrase(draw: Draw, name: str, parameter: Parameter, value) -> str:
+    """How a request says a value: in the parameter's own words or, with variety, by its name."""
+    if draw.varied() and draw.chance(0.4):
+        said = name.replace("_", " ")
+        return draw.one(NAMED).format(n=said, v=value)
+    return draw.template(parameter.phrases).format(value)
+
+
 def request(draw: Draw, tool: Tool) -> tuple[str, Call]:
     """A wish in words and the call that grants it. Optional parameters are mostly not mentioned, and then stay out."""
     required = tool.schema["parameters"]["required"]
     said = [(n, p) for n, p in tool.parameters if n in required or (p.type != "boolean" and draw.chance(0.35))]
     values = {name: argument(draw, parameter) for name, parameter in said}
     order = draw.rng.sample(said, len(said))
-    phrases = " ".join(draw.template(parameter.phrases).format(values[name]) for name, parameter in order)
+    phrases = " ".join(phrase(draw, name, parameter, values[name]) for name, parameter in order)
     flags = [(n, p) for n, p in tool.parameters if p.type == "boolean" and n not in required]
     if flags and draw.chance(0.3):
         name = flags[0][0]
@@ -139,7 +149,8 @@ def request(draw: Draw, tool: Tool) -> tuple[str, Call]:
         phrases += f" and make it {name}" if name != "notify" else " and notify everyone"
     wish = f"{draw.one(VERBS[tool.verb].split('|'))} {draw.one(('the', article(tool.noun), 'my', 'this'))} {tool.noun} {phrases}".strip()
     arguments = {name: values[name] for name, _ in tool.parameters if name in values}
-    return upper(draw.template(REQUESTS).format(wish)), Call(tool.schema["name"], arguments)
+    said = wordings.request(draw, wish) if draw.varied() else upper(draw.template(REQUESTS).format(wish))
+    return said, Call(tool.schema["name"], arguments)
 
 
 def result(draw: Draw, tool: Tool) -> tuple[dict, str]:

@@ -14,6 +14,7 @@ ONSETS = "b br c ch cl d dr f fl g gl gr h j k kl l m n p pl qu r s sh sk st t t
 VOWELS = "a e i o u ai ea ee ia io oa ou".split()
 CODAS = " l m n r s t x ck ld nd rk rn st th".split(" ")
 HELD_OUT_SHARE = 8
+VARIED_SHARE = 0.75
 
 
 def fnv(text: str) -> int:
@@ -40,9 +41,11 @@ ALL_WORDS = {kind: read_words(kind) for kind in KINDS}
 class Draw:
     """Values for one episode after another, all from one generator and one side of the split."""
 
-    def __init__(self, rng: random.Random, evaluation: bool = False):
+    def __init__(self, rng: random.Random, evaluation: bool = False, variety: bool = False):
+        """With `variety`, training puts wordings together from parts (wordings.py)."""
         self.rng = rng
         self.evaluation = evaluation
+        self.variety = variety and not evaluation
         self.words = {
             kind: [w for w in words if kind not in SPLIT or held_out(w) == evaluation] for kind, words in ALL_WORDS.items()
         }
@@ -58,6 +61,10 @@ class Draw:
         if self.evaluation:
             return self.one(templates[1])
         return templates[0][0] if self.chance(plain) else self.one(templates[0])
+
+    def varied(self) -> bool:
+        """Whether this wording shall be put together from parts. Draws nothing where there is no variety."""
+        return self.variety and self.chance(VARIED_SHARE)
 
     def word(self, kind: str) -> str:
         return self.one(self.words[kind])

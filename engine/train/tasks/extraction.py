@@ -1,6 +1,7 @@
 """JSON on request: facts in words, wanted as an object with given keys."""
 
 from ..text.template import Episode, Message, compact
+from . import wordings
 from .draw import Draw
 from .facts import upper, value
 
@@ -46,9 +47,13 @@ def extraction(draw: Draw) -> Episode:
     else:
         keys = draw.rng.sample(list(KEYS), draw.one((2, 3, 4, 5)))
         values = {key: value(draw, KEYS[key][0]) for key in keys}
-        said = [KEYS[key][1].format(values[key]) for key in draw.rng.sample(keys, len(keys))]
+        said = [
+            wordings.saying(draw, key, values[key]) if draw.varied() else KEYS[key][1].format(values[key])
+            for key in draw.rng.sample(keys, len(keys))
+        ]
         text = upper(", ".join(said)) + "."
     wanted = draw.rng.sample(keys, draw.rng.randint(2, len(keys)) if draw.chance(0.3) else len(keys))
-    wish = draw.template(WISHES).format(k=", ".join(wanted), t=text)
+    names = ", ".join(wanted)
+    wish = wordings.object_wish(draw, names, text) if draw.varied() else draw.template(WISHES).format(k=names, t=text)
     found = {key: int(values[key]) if key in INTEGERS else values[key] for key in wanted}
     return Episode([Message("user", wish), Message("assistant", compact(found))])

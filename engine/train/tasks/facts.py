@@ -6,6 +6,7 @@ lists: for training, and held out for evaluation.
 
 from dataclasses import dataclass
 
+from . import wordings
 from .draw import DAYS, MONTHS, Draw
 
 # attribute: what kind of value it has
@@ -162,11 +163,13 @@ def attribute_fact(draw: Draw, about: str) -> Fact:
     attribute = draw.one(list(ATTRIBUTES))
     text = value(draw, ATTRIBUTES[attribute])
     values = {"a": attribute, "e": about, "E": upper(about), "v": text, "V": upper(text) if text.islower() else text}
-    question = draw.template(QUESTIONS, PLAIN).format(**values)
+    question = wordings.question(draw, attribute, about) if draw.varied() else upper(draw.template(QUESTIONS, PLAIN).format(**values))
     answer = f"The {attribute} of {about} is {text}."
     if draw.chance(0.25):
         question, answer = f"{question} {draw.template(SHORT)}", text
-    return Fact((about, attribute), upper(draw.template(STATEMENTS, PLAIN).format(**values)), upper(question), answer, text)
+    if draw.varied():
+        return Fact((about, attribute), wordings.statement(draw, attribute, about, text), question, answer, text)
+    return Fact((about, attribute), upper(draw.template(STATEMENTS, PLAIN).format(**values)), question, answer, text)
 
 
 def relation_fact(draw: Draw) -> Fact:
@@ -177,7 +180,11 @@ def relation_fact(draw: Draw) -> Fact:
     answer = relation.answer.format(**values)
     if draw.chance(0.2):
         question, answer = f"{question} {draw.template(SHORT)}", text
-    return Fact((subject, f"relation {number}"), draw.template(relation.statements).format(**values), question, answer, text)
+    said = draw.template(relation.statements).format(**values)
+    if draw.varied():
+        said = wordings.framed(draw, said)
+        question = f"{draw.one(('', '', 'Hey, ', 'And ', 'Tell me: ', 'Now, '))}{question}"
+    return Fact((subject, f"relation {number}"), said, question, answer, text)
 
 
 def facts(draw: Draw, count: int) -> list[Fact]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from .draw import DAYS, MONTHS, Draw
+from .wordings import reworded
 
 FOLDER = os.path.join(os.path.dirname(__file__), "..", "questions")
 TOPIC_FILES = ("platform", "field", "self", "talk", "facts")
@@ -114,6 +115,9 @@ def topic_question(draw: Draw, kind: str) -> tuple[str, str]:
         question = draw.template(DEFINITIONS).format(draw.one(topic.names))
     else:
         question = draw.one(topic.wordings(draw.evaluation))
+        if draw.varied():
+            other = reworded(draw, question)
+            question = question if other in topic.held_out else other
     return (as_written(question) if draw.evaluation else as_typed(draw, question)), topic.answer
 
 
