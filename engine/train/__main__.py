@@ -29,6 +29,7 @@ def parse() -> argparse.Namespace:
     commands.add_parser("evaluation", help="write eval/*.jsonl, what npm run eval:model asks")
     compare = commands.add_parser("compare", help="MuonClip against AdamW on the same budget, and the plot")
     compare.add_argument("--tokens", type=int, default=3_000_000)
+    compare.add_argument("--until", help="HH:MM UTC of today: end then; the same command goes on")
     return parser.parse_args()
 
 
@@ -67,7 +68,7 @@ def main() -> int:
         case "compare":
             from .compare import compare
 
-            compare(arguments.run, arguments.sources, TOKENIZER, arguments.tokens)
+            compare(arguments.run, arguments.sources, TOKENIZER, arguments.tokens, arguments.until)
     return 0
 
 

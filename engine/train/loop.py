@@ -15,7 +15,6 @@ from .curriculum import (
     BALANCE_LOSS,
     BALANCE_STEP,
     PEAK_RATE,
-    PHASES,
     PLANNED_TOKENS,
     QK_PROBE_STEPS,
     SEED,
@@ -92,10 +91,11 @@ def recipe_version() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def run(folder: str, sources: str, tokenizer: str, until: str | None = None) -> None:
-    """Begins or resumes the run of a folder, and goes on until the curriculum or the time is over."""
+def run(folder: str, sources: str, tokenizer: str, until: str | None = None, planned: int = PLANNED_TOKENS, muon: bool = True) -> bool:
+    """Begins or resumes the run of a folder; True when the planned tokens are done, False when time ended it before."""
     torch.set_num_threads(1)
-    model, optimizer = fresh()
+    os.makedirs(folder, exist_ok=True)
+    model, optimizer = fresh(muon)
     batches = Batches(sources, tokenizer)
     measurement = Measurement(sources, batches.encoder)
     progress = checkpoint.load(folder, model, optimizer)
@@ -106,9 +106,9 @@ def run(folder: str, sources: str, tokenizer: str, until: str | None = None) -> 
     began = saved = time.monotonic()
     before, losses = progress.seconds, []
     logged, logged_tokens = began, progress.tokens
-    while progress.tokens < PHASES[-1].until and not deadline.reached():
+    while progress.tokens < planned and not deadline.reached():
         measured = progress.tokens // MEASURE_TOKENS
-        said = train_step(model, optimizer, batches, progress)
+        said = train_step(model, optimizer, batches, progress, planned)
         now = time.monotonic()
         progress.seconds = before + now - began
         losses.append(said["loss"])
@@ -126,3 +126,4 @@ def run(folder: str, sources: str, tokenizer: str, until: str | None = None) -> 
             saved = time.monotonic()
     checkpoint.save(folder, progress, model, optimizer)
     checkpoint.append_log(folder, {"event": "end", "step": progress.step, "tokens": progress.tokens})
+    return progress.tokens >= planned

@@ -5,6 +5,7 @@ Each check fails if the thing that it is about is broken; none needs a trained m
 
 import os
 import random
+import re
 import tempfile
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ from .tasks.conversation import conversation
 from .tasks.draw import Draw
 from .tasks.everyday import everyday
 from .tasks.facts import QUESTIONS, STATEMENTS, facts
+from .tasks.questions import TOPIC_FILES, TOPICS, as_written, topic_question
 from .text.template import BOS, EOS, Episode, render
 
 TINY = ModelConfig(
@@ -241,6 +243,24 @@ def evaluation_is_held_out() -> None:
     assert not statements & {fact.statement for _ in range(10) for fact in facts(seen, 300)}
 
 
+def composed_wordings_are_not_the_held_out_ones() -> None:
+    """What variety puts together is never a wording that is held out."""
+    draw = Draw(random.Random(6), variety=True)
+    held_statements = [as_pattern(template) for template in STATEMENTS[1]]
+    held_questions = [as_pattern(template) for template in QUESTIONS[1]]
+    known = facts(draw, 1500)
+    assert not [f.statement for f in known for pattern in held_statements if pattern.fullmatch(f.statement)]
+    assert not [f.question for f in known for pattern in held_questions if pattern.fullmatch(f.question)]
+    for kind in TOPIC_FILES:
+        held = {as_written(question).lower() for topic in TOPICS[kind] for question in topic.held_out}
+        drawn = {topic_question(draw, kind)[0] for _ in range(1500)}
+        assert not {question for question in drawn if question.lower() in held}, kind
+
+
+def as_pattern(template: str) -> re.Pattern:
+    return re.compile(re.sub(r"\\\{\w\\\}", "(.+)", re.escape(template)), re.IGNORECASE)
+
+
 CHECKS: list[Callable[[], None]] = [
     newton_schulz_orthogonalises,
     muon_updates_have_adams_size,
@@ -255,6 +275,7 @@ CHECKS: list[Callable[[], None]] = [
     fp8_keeps_three_bits,
     the_template_is_the_engines,
     evaluation_is_held_out,
+    composed_wordings_are_not_the_held_out_ones,
 ]
 
 
