@@ -86,9 +86,14 @@ class Deadline:
 
 
 def recipe_version() -> str:
-    """The commit of the recipe, for the log: which text of it made which steps."""
-    command = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    """Git's hash of this folder as committed, for the log: which text of the recipe made which steps. It stays the same
+    where commits are moved; `git log --format=%H -- engine/train` and `git rev-parse COMMIT:engine/train` find it."""
+    here = os.path.dirname(os.path.abspath(__file__))
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "HEAD:./")[:12] + ("-changed" if git("status", "--porcelain", ".") else "")
 
 
 def run(folder: str, sources: str, tokenizer: str, until: str | None = None, planned: int = PLANNED_TOKENS, muon: bool = True) -> bool:
