@@ -87,7 +87,7 @@ export async function open(run: Run): Promise<Opening> {
       break;
     }
     const { backend, placement } = place;
-    run.slot = { pool: { region: backend.region, model: run.model.id }, attempt };
+    run.slot = { pool: { region: backend.region, model: run.model.id }, backend, attempt };
     if (number > 1 || backend.id !== run.predicted.id) note(run, attempt, backend);
     const startedAt = Date.now();
     const wasFailing = isFailing(run.slot.pool, backend.id);

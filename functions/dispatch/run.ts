@@ -44,7 +44,7 @@ export interface Run {
   /** For a client that asks why: the ranking as it stood before the first attempt. */
   readonly explanation: Explanation | undefined;
   /** The place that the present attempt has in a pool. */
-  slot: { readonly pool: PoolName; readonly attempt: AttemptId } | undefined;
+  slot: { readonly pool: PoolName; readonly backend: Backend; readonly attempt: AttemptId } | undefined;
   /** The answer has ended: its deadline need not ring any more, and its place is free. */
   readonly over: (end: End) => void;
 }

@@ -1,7 +1,8 @@
 /** The place that an attempt has in a pool: what the pool is told of it, and when it is free again. */
 import type { Outcome } from "../../router/types.ts";
 import type { Speed } from "../fleet/member.ts";
-import { report } from "../fleet/pools.ts";
+import { canWait } from "../fleet/pools.ts";
+import { report } from "../fleet/progress.ts";
 import { noteDeath } from "../fleet/quarantine.ts";
 import type { End, Run } from "./run.ts";
 
@@ -10,7 +11,9 @@ export function tell(run: Run, outcome: Outcome | undefined, ended: boolean, spe
   const { slot } = run;
   if (!slot) return;
   if (ended) run.slot = undefined;
-  run.waitUntil(report(run.env, slot.pool, slot.attempt, outcome, ended, speed));
+  const { pool, backend, attempt } = slot;
+  const progress = { attempt, ended, ...(outcome && { outcome }), ...(speed && { speed }) };
+  run.waitUntil(report(run.env, pool, progress, !canWait(pool, backend, outcome)));
 }
 
 /** The answer has ended. A stream that its backend broke says so; a client that left says nothing of the backend. */

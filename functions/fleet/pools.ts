@@ -9,11 +9,10 @@ import { createSessions, rememberSession } from "../../router/sessions.ts";
 import type { BackendView, FleetView, Outcome } from "../../router/types.ts";
 import { SECOND_MS, within } from "../clock.ts";
 import type { Env } from "../env.ts";
-import type { AttemptId } from "../ids.ts";
-import type { PoolAnswer, PoolAsk, PoolName, PoolObject, PoolView } from "../objects/pool.ts";
+import type { PoolAnswer, PoolAsk, PoolName, PoolView } from "../objects/pool.ts";
 import { backendView } from "./load.ts";
-import type { Speed } from "./member.ts";
-import { backendsOf, type Snapshot } from "./snapshot.ts";
+import { nameOf, objectOf, report, takingAlong } from "./progress.ts";
+import { type Backend, backendsOf, type Snapshot } from "./snapshot.ts";
 
 const MAX_AGE_MS = 1 * SECOND_MS;
 /** A pool answers in milliseconds or is not asked: the fallback needs nobody. */
@@ -127,14 +126,16 @@ export async function refreshViews(
   );
 }
 
+/** What an edge asks of a pool, before it is sent. */
+type Asking = Omit<PoolAsk, "since" | "progress">;
+
 /** Places an attempt in a pool; undefined: the pool cannot be reached. */
-export async function assign(
-  env: Env,
-  ask: Omit<PoolAsk, "since">,
-): Promise<PoolAnswer["decision"] | undefined> {
+export async function assign(env: Env, ask: Asking): Promise<PoolAnswer["decision"] | undefined> {
   try {
     const since = known.get(nameOf(ask.pool))?.view.version ?? 0;
-    const asked = objectOf(env, ask.pool).assign({ ...ask, since });
+    const asked = takingAlong(ask.pool, async (progress) =>
+      objectOf(env, ask.pool).assign({ ...ask, since, progress }),
+    );
     const answer = await within(ASSIGN_LIMIT_MS, asked);
     if (!answer) asked.then((late) => giveBack(env, ask, late)).catch(() => {}); // It may never come.
     if (!answer) throw new Error(`no answer within ${ASSIGN_LIMIT_MS} ms`);
@@ -151,27 +152,24 @@ export function isFailing(pool: PoolName, backend: string): boolean {
   return (known.get(nameOf(pool))?.view.health[backend]?.failures ?? 0) > 0;
 }
 
-/** A place that came too late to be used. */
-async function giveBack(env: Env, ask: Omit<PoolAsk, "since">, { decision }: PoolAnswer): Promise<void> {
-  if (decision.kind !== "placed") return;
-  const backend = decision.placements[0]!.decode;
-  await report(env, ask.pool, ask.attempt, { backend, kind: "left" }, true);
+/** Whether it can wait to be told: a good word does, where no backend and no caller waits for it. */
+export function canWait(pool: PoolName, backend: Backend, outcome: Outcome | undefined): boolean {
+  if (outcome && outcome.kind !== "served") return false;
+  if (isFailing(pool, backend.id)) return false;
+  const placed = known.get(nameOf(pool))?.view.loads[backend.id]?.placed ?? 0;
+  return backend.maxConcurrent === null || placed < backend.maxConcurrent;
 }
 
-/** Tells a pool how an attempt goes; what is lost on the way ends with its slot's deadline. */
-export async function report(
-  env: Env,
-  pool: PoolName,
-  attempt: AttemptId,
-  outcome: Outcome | undefined,
-  ended: boolean,
-  speed?: Speed,
-): Promise<void> {
-  try {
-    await objectOf(env, pool).report(attempt, outcome, ended, speed);
-  } catch (error) {
-    console.error(`pool ${nameOf(pool)} was not told of ${attempt}: ${error}`);
-  }
+/** A place that came too late to be used. */
+async function giveBack(env: Env, ask: Asking, { decision }: PoolAnswer): Promise<void> {
+  if (decision.kind !== "placed") return;
+  const backend = decision.placements[0]!.decode;
+  await report(
+    env,
+    ask.pool,
+    { attempt: ask.attempt, outcome: { backend, kind: "left" }, ended: true },
+    true,
+  );
 }
 
 /** Every pool that has a backend, for people who look. */
@@ -207,10 +205,4 @@ function adopt(name: string, offered: PoolView): void {
 function poolsOf(view: Snapshot, model: string): PoolName[] {
   const regions = new Set(backendsOf(view, model).map((backend) => backend.region));
   return [...regions].map((region) => ({ region, model }));
-}
-
-const nameOf = ({ region, model }: PoolName): string => `${region}/${model}`;
-
-function objectOf(env: Env, pool: PoolName): DurableObjectStub<PoolObject> {
-  return env.POOLS.getByName(nameOf(pool));
 }

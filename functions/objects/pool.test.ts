@@ -72,7 +72,7 @@ describe("a pool", () => {
     const view = await object.view(pool, 0);
     expect(placedIn(view)).toBe(30);
     for (const id of ids) expect(view.loads[id]!.placed).toBe(10);
-    for (const { attempt } of asks) await object.report(attempt, undefined, true);
+    for (const { attempt } of asks) await object.report([{ attempt, ended: true }]);
     expect(placedIn(await object.view(pool, 0))).toBe(0);
   });
 
@@ -80,6 +80,30 @@ describe("a pool", () => {
     const object = newPool();
     await object.assign(asking({ untilMs: Date.now() - 1 }));
     expect(placedIn(await object.view(pool, 0))).toBe(0);
+  });
+
+  it("decides on what its edge tells it with the question: a place that has just become free is one", async () => {
+    const object = newPool();
+    const narrow = "bknd_narrow";
+    const where = {
+      name: narrow,
+      region: REGION,
+      model: MODEL,
+      served_as: MODEL,
+      kind: "openai",
+      chip: "gpu",
+    };
+    const how = { url: "http://127.0.0.1:9", secret_name: "BACKEND_TEST_SECRET", state: "active" };
+    await admin("PUT", `/backends/${narrow}`, { ...where, ...how, max_concurrent: 1, max_waiting: 0 });
+    const only = () => asking({ request: request({ preferences: { only: [narrow] } }) });
+    const first = only();
+    expect((await object.assign(first)).decision.kind).toBe("placed");
+    expect((await object.assign(only())).decision.kind).toBe("shed");
+    const progress = [{ attempt: first.attempt, ended: true }];
+    const { decision, view } = await object.assign({ ...only(), progress });
+    expect(decision.kind).toBe("placed");
+    expect(placedIn(view)).toBe(1);
+    await admin("DELETE", `/backends/${narrow}`);
   });
 
   it("tells each edge what was placed since it last looked, and nothing twice", async () => {
@@ -100,7 +124,9 @@ describe("a pool", () => {
     for (let i = 0; i < 5; i++) {
       const ask = asking({ request: request({ preferences: { only: [bad] } }) });
       await object.assign(ask);
-      await object.report(ask.attempt, { backend: bad, kind: "failed", waitedMs: 500 }, true);
+      await object.report([
+        { attempt: ask.attempt, outcome: { backend: bad, kind: "failed", waitedMs: 500 }, ended: true },
+      ]);
     }
     const chosen = new Set<string>();
     for (let i = 0; i < 10; i++) {
@@ -122,7 +148,9 @@ describe("a pool", () => {
     const ask = asking({ request: request({ ...only, blocks, promptTokens: 2_000 }) });
     const late = asking({ request: request(only) });
     for (const one of [ask, late]) expect((await object.assign(one)).decision.kind).toBe("placed");
-    await object.report(ask.attempt, { backend: gone, kind: "failed", waitedMs: 5 }, true);
+    await object.report([
+      { attempt: ask.attempt, outcome: { backend: gone, kind: "failed", waitedMs: 5 }, ended: true },
+    ]);
     await admin("DELETE", `/backends/${gone}`);
     const view = await object.view(pool, 0);
     expect([view.loads, view.health, view.standings].map((record) => gone in record)).toEqual([
@@ -131,7 +159,7 @@ describe("a pool", () => {
       false,
     ]);
     // An outcome that comes late is nobody's.
-    await object.report(late.attempt, { backend: gone, kind: "failed" }, true);
+    await object.report([{ attempt: late.attempt, outcome: { backend: gone, kind: "failed" }, ended: true }]);
     expect((await object.view(pool, 0)).health).not.toHaveProperty(gone);
     await admin("PUT", `/backends/${gone}`, { ...where, ...how });
     const { decision } = await object.assign(
@@ -149,8 +177,10 @@ describe("a pool", () => {
     for (let turn = 0; turn < 3; turn++) {
       const ask = asking({ request: request({ preferences: { only: [one] } }), distanceMs: 100 });
       await object.assign(ask);
-      await object.report(ask.attempt, { backend: one, kind: "served", waitedMs: 600 }, false);
-      await object.report(ask.attempt, undefined, true, fast);
+      await object.report([
+        { attempt: ask.attempt, outcome: { backend: one, kind: "served", waitedMs: 600 }, ended: false },
+      ]);
+      await object.report([{ attempt: ask.attempt, ended: true, speed: fast }]);
     }
     const load = (await object.view(pool, 0)).loads[one]!;
     expect(load.prefillTokensPerSecond).toBe(2_000); // 1,000 in 600 ms, of which 100 are the way.
@@ -165,7 +195,9 @@ describe("a pool", () => {
     for (let i = 0; i < 5; i++) {
       const ask = asking({ request: request({ preferences: { only: [bad] } }) });
       await object.assign(ask);
-      await object.report(ask.attempt, { backend: bad, kind: "failed", waitedMs: 500 }, true);
+      await object.report([
+        { attempt: ask.attempt, outcome: { backend: bad, kind: "failed", waitedMs: 500 }, ended: true },
+      ]);
     }
     const resting = (await object.view(pool, 0)).standings[bad]!;
     expect(resting).toMatchObject({ state: "resting", reason: "It failed 5 times in a row." });

@@ -38,6 +38,19 @@ export interface PoolAsk {
   readonly distanceMs: number;
   /** The version of the view that it has. */
   readonly since: number;
+  /** What it has to tell before. */
+  readonly progress?: readonly Progress[];
+}
+
+/** How an attempt goes, as its edge tells the pool. */
+export interface Progress {
+  readonly attempt: AttemptId;
+  /** Absent: nothing is learnt of the backend's health. */
+  readonly outcome?: Outcome;
+  /** It gives its slot back. */
+  readonly ended: boolean;
+  /** Absent: nothing is learnt of the backend's rates. */
+  readonly speed?: Speed;
 }
 
 /** A prompt that was placed: who is about to have its blocks. */
@@ -102,10 +115,12 @@ export class PoolObject extends DurableObject<Env> {
   /** One at a time: a fall and a recovery must not overtake each other on their way. */
   #telling = false;
 
-  /** Places a request on a backend of this pool and counts it there, in one step. */
-  async assign({ pool, request, attempt, untilMs, distanceMs, since }: PoolAsk): Promise<PoolAnswer> {
+  /** Places a request on a backend of this pool and counts it there, in one step, on what its edge has to tell. */
+  async assign(ask: PoolAsk): Promise<PoolAnswer> {
+    const { pool, request, attempt, untilMs, distanceMs, since, progress = [] } = ask;
     const now = Date.now();
     const view = await snapshot(this.env, (work) => this.ctx.waitUntil(work));
+    for (const one of progress) this.#progress(one, now);
     this.#look(view, pool, now, distanceMs);
     const decision = decide(request, this.#fleet, now, Math.random);
     if (decision.kind === "placed") {
@@ -123,17 +138,13 @@ export class PoolObject extends DurableObject<Env> {
     return { decision, view: this.#view(now, since) };
   }
 
-  /**
-   * How an attempt goes. `ended` gives its slot back; without an outcome nothing is learnt of the backend's health,
-   * and without a speed nothing of its rates.
-   */
-  async report(
-    attempt: AttemptId,
-    outcome: Outcome | undefined,
-    ended: boolean,
-    speed?: Speed,
-  ): Promise<void> {
+  /** What has happened to attempts, in its order. */
+  async report(progress: readonly Progress[]): Promise<void> {
     const now = Date.now();
+    for (const one of progress) this.#progress(one, now);
+  }
+
+  #progress({ attempt, outcome, ended, speed }: Progress, now: number): void {
     const slot = this.#slots.get(attempt);
     if (slot) {
       if (speed) this.#members.get(slot.backend)?.learn(speed, slot.company);

@@ -182,4 +182,5 @@ function print(all: Counters): void {
   }
   console.log(`${"sum".padEnd(48)}${sum.toFixed(2).padStart(16)}`);
   console.log(`${`of the aim of ${AIM}`.padEnd(48)}${(sum / AIM).toFixed(2).padStart(16)}`);
+  if (sum > AIM) process.exitCode = 1;
 }
