@@ -31,6 +31,13 @@ describe("after", () => {
     await pause(3_600_000, controller.signal);
   });
 
+  it("makes no timer where there is nothing to wait", async () => {
+    const timer = vi.spyOn(globalThis, "setTimeout");
+    await Promise.all([pause(0), pause(-1)]);
+    expect(timer).not.toHaveBeenCalled();
+    timer.mockRestore();
+  });
+
   it("resolves when its time is over, and leaves nothing on the signal", async () => {
     const { signal } = new AbortController();
     const [added, removed] = [vi.spyOn(signal, "addEventListener"), vi.spyOn(signal, "removeEventListener")];

@@ -27,8 +27,9 @@ export function iso(ms: number | null): string | null {
   return ms === null ? null : new Date(ms).toISOString();
 }
 
-/** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
+/** Resolves after `ms`, or at once when `signal` aborts or there is nothing to wait. Never rejects. */
 export function after(ms: number, signal?: AbortSignal): Promise<void> {
+  if (ms <= 0) return Promise.resolve();
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const done = () => {
