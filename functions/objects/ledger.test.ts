@@ -36,6 +36,16 @@ describe("a request", () => {
     ).toEqual([1, 1]);
   });
 
+  it("leaves what it has not said null, in its columns of JSON too", async () => {
+    const account = await openAccount(1_000);
+    const requestId = await admitted(account);
+    expect(await rowsOf(account.stub, "reservations")).toMatchObject([{ counted: null, once: null }]);
+    await account.stub.settle(settlement(requestId, usageOf(10, 5)));
+    const [, entry] = await rowsOf(account.stub, "journal");
+    expect(entry).toMatchObject({ request_id: requestId, trace: null, reference: null });
+    expect(JSON.parse(entry!.attempts as string)).toHaveLength(1);
+  });
+
   it("costs one more when it fails over, and nothing when it is refused or settled again", async () => {
     const account = await openAccount(100);
     const requestId = await admitted(account);

@@ -25,6 +25,7 @@ import {
 import type { Budgets } from "./budgets.ts";
 import { forget, remember } from "./idempotency.ts";
 import type { Notices } from "./notices.ts";
+import { insertInto } from "./prepared.ts";
 
 export type JournalRow = typeof journal.$inferSelect;
 export type Reservation = typeof reservations.$inferSelect;
@@ -48,6 +49,10 @@ export class Ledger {
   readonly #db: Database;
   readonly #budgets: Budgets;
   readonly #notices: Notices;
+  /** The three statements of a request. */
+  readonly #insertReservation: (row: Reservation) => void;
+  readonly #takeReservation: (requestId: RequestId) => Reservation | undefined;
+  readonly #insertEntry: (row: typeof journal.$inferInsert) => void;
   #balance: Nanodollars = ZERO;
   #held: Nanodollars = ZERO;
   #last = 0;
@@ -57,6 +62,14 @@ export class Ledger {
     this.#db = db;
     this.#budgets = budgets;
     this.#notices = notices;
+    this.#insertReservation = insertInto(db, reservations);
+    this.#insertEntry = insertInto(db, journal);
+    const taken = db
+      .delete(reservations)
+      .where(eq(reservations.requestId, sql.placeholder("requestId")))
+      .returning()
+      .prepare();
+    this.#takeReservation = (requestId) => taken.get({ requestId });
     const last = db.select().from(journal).orderBy(desc(journal.sequence)).limit(1).get();
     this.#last = last?.sequence ?? 0;
     this.#balance = last?.balance ?? opening;
@@ -107,14 +120,15 @@ export class Ledger {
       attempt,
       backend: query.backend,
       region: query.region,
+      counted: null,
       once: once?.id ?? null,
     };
     if (once) {
       this.#db.transaction((tx) => {
-        tx.insert(reservations).values(row).run();
+        this.#insertReservation(row);
         remember(tx, once, query.requestId, now);
       });
-    } else this.#db.insert(reservations).values(row).run();
+    } else this.#insertReservation(row);
     this.#held = plus(this.#held, held);
     this.#budgets.hold(keyId, now, held);
     return true;
@@ -123,11 +137,7 @@ export class Ledger {
   /** Posts what a request cost, never more than its hold. The deleted reservation comes back with the receipt. */
   settle(settlement: Settlement, now: number): Receipt & { reservation?: Reservation } {
     const posted = this.#db.transaction((tx) => {
-      const reservation = tx
-        .delete(reservations)
-        .where(eq(reservations.requestId, settlement.requestId))
-        .returning()
-        .get();
+      const reservation = this.#takeReservation(settlement.requestId);
       if (!reservation) return undefined;
       const { usage } = settlement;
       const cost = least(price(usage, ratesOf(reservation)), reservation.held);
@@ -157,7 +167,7 @@ export class Ledger {
         attempts: settlement.attempts,
         trace: settlement.trace ?? null,
       };
-      tx.insert(journal).values(entry).run();
+      this.#insertEntry(entry);
       const { once, admittedAt } = reservation;
       if (once !== null && settlement.delivered === false && cost === 0) forget(tx, once, admittedAt);
       const keep = this.#notices.posted(tx, entry, this.#balance);
@@ -189,7 +199,7 @@ export class Ledger {
       const balance = plus(this.#balance, amount);
       const entry = { sequence, kind: "credit" as const, at: now, amount, balance, reference };
       tx.insert(credits).values({ reference, sequence }).run();
-      tx.insert(journal).values(entry).run();
+      this.#insertEntry(entry);
       return { balance, keep: this.#notices.posted(tx, entry, this.#balance) };
     });
     if (!posted) return { credited: false, balance: this.#balance };
@@ -232,7 +242,7 @@ export class Ledger {
         durationMs: null,
         trace: null,
       };
-      tx.insert(journal).values(entry).run();
+      this.#insertEntry(entry);
       const keep = this.#notices.posted(tx, entry, this.#balance);
       return { balance: entry.balance, rest, keyId, admittedAt, keep };
     });
