@@ -63,8 +63,13 @@ export function outputOfEach(bound: { readonly maxOutput: number }, { n }: Pick<
   return bound.maxOutput / n;
 }
 
+/** Tokens are short and mostly ASCII: counting those is quicker than encoding them. */
+const COUNTED_LENGTH = 64;
+
 export function utf8Length(text: string): number {
-  return encoder.encode(text).length;
+  if (text.length > COUNTED_LENGTH) return encoder.encode(text).length;
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) > 0x7f) return encoder.encode(text).length;
+  return text.length;
 }
 
 /** The most bytes that a value's JSON may have: indented, and with escapes (\u1234) for what some escape. */

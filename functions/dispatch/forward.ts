@@ -2,7 +2,7 @@
 import { outputOfEach, utf8Length } from "../admission/bound.ts";
 import { Patience, SECOND_MS } from "../clock.ts";
 import { NO_USAGE, type Usage } from "../money.ts";
-import { deltaChunk, type Message, roleChunk } from "../surfaces/openai/encode.ts";
+import { deltaChunks, type Message, roleChunk } from "../surfaces/openai/encode.ts";
 import { promptText } from "../surfaces/openai/messages.ts";
 import { countByBytes, learnRatio } from "../usage/count.ts";
 import { plausible } from "../usage/plausible.ts";
@@ -23,13 +23,15 @@ type Events = Extract<Opened, { kind: "events" }>;
 /** Streams events to the client. */
 export async function forward(run: Run, wire: Wire, opened: Events): Promise<End> {
   const tally = new Tally(run, opened);
+  const chunkOf = deltaChunks(run.answer);
   let present = await wire.write(choicesOf(run, (choice) => roleChunk(run.answer, choice)).join(""));
-  const end = await drain(opened.events, async (event) => {
-    if (event === undefined) present = await wire.put(KEEP_ALIVE);
-    else {
+  const end = await drain(opened, async (events) => {
+    let text = events ? "" : KEEP_ALIVE;
+    for (const event of events ?? []) {
       tally.take(event);
-      if (event.type === "delta") present = await wire.put(deltaChunk(run.answer, event));
+      if (event.type === "delta") text += chunkOf(event);
     }
+    if (text !== "") present = await wire.put(text);
     tally.checkpoint();
     return present;
   });
@@ -43,9 +45,11 @@ export async function forward(run: Run, wire: Wire, opened: Events): Promise<End
 export async function collect(run: Run, opened: Events): Promise<Collected> {
   const tally = new Tally(run, opened);
   const messages = choicesOf(run, () => new Collecting());
-  const end = await drain(opened.events, async (event) => {
-    if (event) tally.take(event);
-    if (event?.type === "delta") messages[event.choice]?.take(event);
+  const end = await drain(opened, async (events = []) => {
+    for (const event of events) {
+      tally.take(event);
+      if (event.type === "delta") messages[event.choice]?.take(event);
+    }
     tally.checkpoint();
     return true;
   });
@@ -81,20 +85,22 @@ class Collecting {
   }
 }
 
-/** Hands each event to `take`, and undefined for each second without one, until the end or until it says stop. */
+/** Hands what came together to `take`, and undefined for each second without, until the end or until it says stop. */
 async function drain(
-  events: AsyncIterator<EngineEvent>,
-  take: (event: EngineEvent | undefined) => Promise<boolean>,
+  { first, rest }: Events,
+  take: (events: readonly EngineEvent[] | undefined) => Promise<boolean>,
 ): Promise<"finished" | "failed" | "stopped"> {
   const patience = new Patience();
   try {
-    let pending = events.next();
+    let pending = rest.next();
+    let events: readonly EngineEvent[] | undefined = first;
     for (;;) {
+      if (!(await take(events))) return "stopped";
+      if (events?.at(-1)?.type === "error") return "failed";
       const next = await patience.within(KEEP_ALIVE_MS, pending);
       if (next?.done) return "finished";
-      if (next?.value.type === "error") return "failed";
-      if (next) pending = events.next();
-      if (!(await take(next?.value))) return "stopped";
+      if (next) pending = rest.next();
+      events = next?.value;
     }
   } finally {
     patience.end();
@@ -131,8 +137,8 @@ class Tally {
   take(event: EngineEvent): void {
     if (event.type === "delta") {
       const { text = "", reasoning = "", tool } = event;
-      const called = (tool?.name ?? "") + (tool?.arguments ?? "");
-      this.#outputBytes += utf8Length(text) + utf8Length(reasoning) + utf8Length(called);
+      this.#outputBytes += utf8Length(text) + utf8Length(reasoning);
+      if (tool) this.#outputBytes += utf8Length(tool.name ?? "") + utf8Length(tool.arguments);
       this.#choices[event.choice]!.uncovered += 1;
     } else if (event.type === "finish") this.#choices[event.choice]!.reason ??= event.reason;
     else if (event.type === "usage") {

@@ -242,7 +242,7 @@ async function tryOne(
           : { ...failed("The backend failed before its first token."), died: true })
       );
     }
-    return { ok: true, opened: { ...base, kind: "events", events: again(first, events) } };
+    return { ok: true, opened: { ...base, kind: "events", first, rest: events } };
   } catch {
     abandon(run, backend, attempt);
     const unreached = failed("The backend could not be reached.");
@@ -334,24 +334,18 @@ function abandon(run: Run, backend: Backend, attempt: AttemptId): void {
   );
 }
 
-/** Everything up to the first token (or an answer's end without one); the error when it failed before. */
+/** Everything up to the first token (or an answer's end without one) and with it; the error when it failed before. */
 async function untilToken(
-  events: AsyncGenerator<EngineEvent>,
-): Promise<EngineEvent[] | Extract<EngineEvent, { type: "error" }>> {
+  events: AsyncIterator<readonly EngineEvent[]>,
+): Promise<readonly EngineEvent[] | Extract<EngineEvent, { type: "error" }>> {
   const seen: EngineEvent[] = [];
   for (;;) {
     const next = await events.next();
     if (next.done) return { type: "error", message: "the backend closed without an answer" };
-    if (next.value.type === "error") return next.value;
-    seen.push(next.value);
-    if (next.value.type === "delta" || next.value.type === "finish") return seen;
+    for (const event of next.value) {
+      if (event.type === "delta" || event.type === "finish") return [...seen, ...next.value];
+      if (event.type === "error") return event;
+    }
+    seen.push(...next.value);
   }
-}
-
-async function* again(
-  first: readonly EngineEvent[],
-  rest: AsyncGenerator<EngineEvent>,
-): AsyncGenerator<EngineEvent> {
-  yield* first;
-  yield* rest;
 }

@@ -44,7 +44,7 @@ function bodyOf(pieces: Iterable<string | Uint8Array>, last: Last) {
 async function read(pieces: Iterable<string | Uint8Array>, last: Last = "ends", limits = generous) {
   const { body, seen } = bodyOf(pieces, last);
   const events: EngineEvent[] = [];
-  for await (const event of readEvents(body, limits, dialects.vllm, 1)) events.push(event);
+  for await (const came of readEvents(body, limits, dialects.vllm, 1)) events.push(...came);
   return { events, seen };
 }
 
@@ -207,8 +207,8 @@ describe("a backend without tokens is not alive", () => {
   ])("%s do not keep it so", async (_, beat) => {
     const events: EngineEvent[] = [];
     const body = (ReadableStream as any).from(paced(beating(beat))) as ReadableStream<Uint8Array>;
-    for await (const event of readEvents(body, { ...generous, idleMs: 100 }, dialects.vllm, 1))
-      events.push(event);
+    for await (const came of readEvents(body, { ...generous, idleMs: 100 }, dialects.vllm, 1))
+      events.push(...came);
     expect(events[0]?.type).toBe("delta");
     expect(events.at(-1)).toEqual({ ...failed("the backend sent no token for too long"), late: true });
   });

@@ -22,14 +22,17 @@ export interface ReadLimits {
   readonly maxBytes: number;
 }
 
-/** Yields events of so many choices until the stream's end. What goes wrong is an error event, the last one: it never throws. */
+/**
+ * Yields events of so many choices until the stream's end, as many at a time as came together. What goes wrong is an
+ * error event, the last one: it never throws.
+ */
 export async function* readEvents(
   body: ReadableStream<Uint8Array>,
   limits: ReadLimits,
   dialect: Dialect,
   choices: number,
-): AsyncGenerator<EngineEvent> {
-  const queue: EngineEvent[] = [];
+): AsyncGenerator<readonly EngineEvent[]> {
+  let queue: EngineEvent[] = [];
   const events = new Events(dialect, choices);
   let ended = false;
   const parser = createParser({
@@ -57,24 +60,27 @@ export async function* readEvents(
     while (!ended) {
       const read = await patience.within(deadline - Date.now(), reader.read());
       if (read === undefined) {
-        if (!complete()) yield { ...failed("the backend sent no token for too long"), late: true };
+        if (!complete()) yield [{ ...failed("the backend sent no token for too long"), late: true }];
         return;
       }
       if (read.done) break;
       bytes += read.value.byteLength;
-      if (bytes > limits.maxBytes) return yield failed("the backend sent more than any answer can hold");
+      if (bytes > limits.maxBytes) return yield [failed("the backend sent more than any answer can hold")];
       parser.feed(decoder.decode(read.value, { stream: true }));
-      for (const event of queue.splice(0)) {
-        if (event.type === "delta") deadline = Date.now() + limits.idleMs;
-        counted ||= event.type === "usage";
-        yield event;
-        if (event.type === "error") return;
+      if (queue.length > 0) {
+        const came = queue;
+        queue = [];
+        const error = came.findIndex(({ type }) => type === "error");
+        if (came.some(({ type }) => type === "delta")) deadline = Date.now() + limits.idleMs;
+        counted ||= came.some(({ type }) => type === "usage");
+        yield error < 0 ? came : came.slice(0, error + 1);
+        if (error >= 0) return;
       }
       if (complete()) deadline = Math.min(deadline, Date.now() + LAST_WORDS_MS);
     }
   } catch {
     // A backend that dies after its last word has said all.
-    if (!complete()) yield failed("the backend's stream was cut");
+    if (!complete()) yield [failed("the backend's stream was cut")];
   } finally {
     patience.end();
     // Not awaited: a backend that hangs would hang this too.

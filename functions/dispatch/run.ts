@@ -122,7 +122,12 @@ export type Opened = {
       readonly body: ReadableStream<Uint8Array>;
       readonly report: Promise<AttemptReport | undefined>;
     }
-  | { readonly kind: "events"; readonly events: AsyncIterator<EngineEvent> }
+  | {
+      readonly kind: "events";
+      /** What came up to the first token, and with it. */
+      readonly first: readonly EngineEvent[];
+      readonly rest: AsyncIterator<readonly EngineEvent[]>;
+    }
 );
 
 export type Opening =

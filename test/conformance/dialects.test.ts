@@ -40,7 +40,7 @@ async function replayed(
     { highWaterMark: 0 },
   );
   const events: EngineEvent[] = [];
-  for await (const event of readEvents(body as never, limits, dialect, choices)) events.push(event);
+  for await (const came of readEvents(body as never, limits, dialect, choices)) events.push(...came);
   return events;
 }
 

@@ -19,11 +19,13 @@ export interface Bill {
 
 export const DONE = "data: [DONE]\n\n";
 
+const CHUNK = "chat.completion.chunk";
+
 const event = (data: unknown): string => `data: ${JSON.stringify(data)}\n\n`;
 
 const chunk = (answer: Answer, choices: unknown[]) => ({
   ...answer,
-  object: "chat.completion.chunk",
+  object: CHUNK,
   choices,
 });
 
@@ -36,19 +38,24 @@ export interface Message {
 
 /** The first chunk of a choice has the role and no text. */
 export function roleChunk(answer: Answer, choice: number): string {
-  return choiceChunk(answer, choice, { role: "assistant", content: "" });
+  const delta = { role: "assistant", content: "" };
+  return event(chunk(answer, [{ index: choice, delta, finish_reason: null }]));
 }
 
-export function deltaChunk(answer: Answer, { choice, text, reasoning, tool }: Delta): string {
-  return choiceChunk(answer, choice, {
-    ...(text !== undefined && { content: text }),
-    ...(reasoning !== undefined && thought(reasoning)),
-    ...(tool && { tool_calls: [callDelta(tool)] }),
-  });
-}
-
-function choiceChunk(answer: Answer, index: number, delta: object): string {
-  return event(chunk(answer, [{ index, delta, finish_reason: null }]));
+/**
+ * Makes the chunks of one answer's deltas: what is the same in all of them is written once, since they come by the
+ * hundred.
+ */
+export function deltaChunks(answer: Answer): (delta: Delta) => string {
+  const same = JSON.stringify({ ...answer, object: CHUNK });
+  const before = `data: ${same.slice(0, -1)},"choices":[{"index":`;
+  return ({ choice, text, reasoning, tool }) => {
+    const delta: Record<string, unknown> = {};
+    if (text !== undefined) delta.content = text;
+    if (reasoning !== undefined) Object.assign(delta, thought(reasoning));
+    if (tool) delta.tool_calls = [callDelta(tool)];
+    return `${before}${choice},"delta":${JSON.stringify(delta)},"finish_reason":null}]}\n\n`;
+  };
 }
 
 /** Id, type and name in a call's first delta alone; arguments a string in each. */
