@@ -86,6 +86,10 @@ async function tagOf(env: Env, letter: Letter, body: string): Promise<string | u
   return hex(new Uint8Array(signature).subarray(0, TAG_BYTES));
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  let text = "";
+  for (const byte of bytes) text += HEX[byte];
+  return text;
 }
