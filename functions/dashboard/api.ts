@@ -5,11 +5,14 @@ import { signal } from "@preact/signals";
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
+  /** The field that it is about, as the API names it. */
+  readonly param: string | null;
 
-  constructor(status: number, code: string, message: string) {
+  constructor(status: number, code: string, message: string, param: string | null = null) {
     super(message);
     this.status = status;
     this.code = code;
+    this.param = param;
   }
 }
 
@@ -30,16 +33,24 @@ export interface Session {
 /** undefined: not known yet; null: signed out. */
 export const session = signal<Session | null | undefined>(undefined);
 
+const SESSION = "/dashboard/session";
+
+/** With `once`, what is sent again after an answer was lost is done once. */
 export async function api<T>(
   path: string,
-  { method = "GET", body, signal }: { method?: string; body?: unknown; signal?: AbortSignal } = {},
+  {
+    method = "GET",
+    body,
+    signal,
+    once,
+  }: { method?: string; body?: unknown; signal?: AbortSignal; once?: string } = {},
 ): Promise<T> {
   const response = await fetch(path, {
     method,
     ...(signal && { signal }),
     ...(body !== undefined && {
       body: JSON.stringify(body),
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...(once && { "idempotency-key": once }) },
     }),
   }).catch((error: Error) => {
     if (error.name === "AbortError") throw error;
@@ -47,31 +58,32 @@ export async function api<T>(
   });
   if (response.ok) return (response.status === 204 ? undefined : await response.json()) as T;
   const said = (await response.json().catch(() => null)) as {
-    error?: { code?: string; message?: string };
+    error?: { code?: string; message?: string; param?: string | null };
   } | null;
   // The address stays, so that signing in again shows what was open.
-  if (response.status === 401 && method !== "POST") session.value = null;
+  if (response.status === 401 && path !== SESSION) session.value = null;
   throw new ApiError(
     response.status,
     said?.error?.code ?? String(response.status),
     said?.error?.message ?? `The platform answered ${response.status}.`,
+    said?.error?.param,
   );
 }
 
 export async function loadSession(): Promise<void> {
-  session.value = await api<Session>("/dashboard/session").catch((error: ApiError) => {
+  session.value = await api<Session>(SESSION).catch((error: ApiError) => {
     if (error.status === 401) return null;
     throw error;
   });
 }
 
 export async function signIn(key: string): Promise<void> {
-  await api("/dashboard/session", { method: "POST", body: { key } });
+  await api(SESSION, { method: "POST", body: { key } });
   await loadSession();
 }
 
 export async function signOut(): Promise<void> {
-  await api("/dashboard/session", { method: "DELETE" });
+  await api(SESSION, { method: "DELETE" });
   session.value = null;
 }
 

@@ -10,6 +10,7 @@ import { SignIn } from "./sign-in.tsx";
 import { setTheme, theme } from "./theme.ts";
 
 const Overview = lazy(() => import("./pages/overview.tsx"));
+const Keys = lazy(() => import("./pages/keys.tsx"));
 const Requests = lazy(() => import("./pages/requests.tsx"));
 const Regions = lazy(() => import("./pages/regions.tsx"));
 
@@ -23,6 +24,7 @@ const MENU: readonly Item[] = [
   { path: "/dashboard/", label: "Overview", icon: "chart", scope: "usage" },
   { path: "/dashboard/requests", label: "Requests", icon: "list", scope: "usage" },
   { path: "/dashboard/regions", label: "Regions", icon: "globe", scope: "usage" },
+  { path: "/dashboard/keys", label: "Keys", icon: "key", scope: "manage" },
 ];
 
 export function App() {
@@ -52,6 +54,7 @@ function Shell() {
             <Route path="/dashboard" component={Overview} />
             <Route path="/dashboard/requests" component={Requests} />
             <Route path="/dashboard/regions" component={Regions} />
+            <Route path="/dashboard/keys" component={Keys} />
             <Route default component={Nowhere} />
           </Router>
         </ErrorBoundary>

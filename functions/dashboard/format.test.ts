@@ -14,6 +14,8 @@ it.each([
   ["free is free", f.usdRequest("0"), "$0.00"],
   ["prices have three digits", f.usdRate("150000000"), "$0.150"],
   ["prices have more where there are more", f.usdRate("15250000"), "$0.01525"],
+  ["what was set has two digits", f.usdLimit("1250000000000"), "$1,250.00"],
+  ["what was set has as many as it needs", f.usdLimit("2500000"), "$0.0025"],
   ["exports have nine", f.usdExact("1"), "$0.000000001"],
   ["unknown money is a dash", f.usd(null) + f.usdRequest(null) + f.usdExact(null), "———"],
   ["change has an arrow and a digit", f.change("1123", "1000").text, "↑ 12.3 %"],

@@ -40,6 +40,9 @@ export function usdRate(nano: Nano): string {
   return exact.replace(/(\.\d{3}\d*?)0+$/, "$1");
 }
 
+/** What somebody set: two digits or as many as it has. */
+export const usdLimit = (nano: Nano): string => usdExact(nano).replace(/(\.\d\d\d*?)0+$/, "$1");
+
 /** Where the figure begins that stands out: what is before are a small amount's leading zeros. */
 export const leadingZeros = (text: string): number => /^−?\$0\.0*(?=[1-9])/.exec(text)?.[0].length ?? 0;
 
@@ -115,6 +118,9 @@ export const clock = (iso: string | null, zone: string): string =>
 /** `26 Oct` */
 export const day = (iso: string, zone: string): string =>
   inZone(iso, zone, { day: "numeric", month: "short" });
+/** `26 Oct 2026` */
+export const date = (iso: string, zone: string): string =>
+  inZone(iso, zone, { day: "numeric", month: "short", year: "numeric" });
 /** `26 Oct 14:31` */
 export const moment = (iso: string | null, zone: string): string =>
   iso === null

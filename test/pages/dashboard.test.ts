@@ -17,6 +17,7 @@ const PAGES: readonly (readonly [title: string, path: string])[] = [
   ["Overview", "/dashboard/"],
   ["Requests", "/dashboard/requests"],
   ["Regions", "/dashboard/regions"],
+  ["Keys", "/dashboard/keys"],
 ];
 const BUDGET_BYTES = 150_000;
 const MOST_SHIFT = 0.02;
@@ -139,6 +140,59 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     expect(to! - from!).toBeLessThanOrEqual(3_600_000);
     await page.getByText(`${inBar} in `).waitFor();
     expect(await rows.count()).toBe(inBar);
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it("makes a key that works, refuses bad input beside its field, rotates and revokes, by keyboard alone", async () => {
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/keys`);
+    const status = async (key: string) =>
+      (await fetch(`${run.url}/v1/models`, { headers: { authorization: `Bearer ${key}` } })).status;
+    const press = async (name: string | RegExp) => {
+      await page.getByRole("button", { name }).first().focus();
+      await page.keyboard.press("Enter");
+    };
+    await press("Create key");
+    const dialog = page.getByRole("dialog");
+    await dialog.locator("[name=name]:focus").waitFor();
+    await page.keyboard.type("<b>made by a page</b>");
+    await dialog.getByLabel("Budget a day").fill("five");
+    await page.keyboard.press("Enter");
+    await dialog.getByText("Must be decimal USD").waitFor();
+    expect(await page.locator(":focus").getAttribute("name")).toBe("budgets.day");
+    complaints.length = 0; // Chromium's console names the 400 that was meant.
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.type("$5.00");
+    await page.keyboard.press("Enter");
+    const secret = async (title: RegExp) => {
+      await page.getByRole("dialog", { name: title }).waitFor();
+      await page.keyboard.press("Escape"); // It stays: the secret would be lost.
+      expect(await dialog.locator("pre").textContent()).toContain("/v1/chat/completions");
+      const text = await dialog.locator("code").first().textContent();
+      await dialog.getByRole("button", { name: "I have kept it" }).press("Enter");
+      await dialog.waitFor({ state: "detached" });
+      expect(await page.content()).not.toContain(text);
+      expect(await page.locator(":focus").getAttribute("id")).toMatch(/^row-key_/);
+      return text!;
+    };
+    const first = await secret(/^The key <b>made/);
+    expect(await page.locator(":focus").textContent()).toContain("$0.00 of $5.00 a day");
+    await press("Rotate <b>made by a page</b>");
+    await dialog.getByRole("button", { name: "Rotate key" }).press("Enter");
+    await dialog.getByText(/The old key, …\w{4}, works until/).waitFor();
+    const second = await secret(/^The new key/);
+    expect([await status(first), await status(second)]).toEqual([200, 200]);
+    await press("Revoke <b>made by a page</b>");
+    await dialog.getByText("This cannot be undone").waitFor();
+    await page.keyboard.press("Escape");
+    expect(await page.locator(":focus").textContent()).toContain("Revoke");
+    await press("Revoke <b>made by a page</b>");
+    await dialog.getByRole("button", { name: "Revoke key" }).press("Enter");
+    await dialog.waitFor({ state: "detached" });
+    await page.locator(":focus", { hasText: "Revoked" }).waitFor();
+    expect([await status(first), await status(second)]).toEqual([200, 401]);
     expect(complaints).toEqual([]);
     await context.close();
   });
