@@ -67,6 +67,11 @@ app.get("/health", describes(service.health), (c) => c.json({ status: "ok" }));
 app.get("/openapi.json", describes(service.document), openapi);
 app.get("/docs", describes(service.page), reference);
 
+// What an account reads is its own: no cache on the way keeps it.
+app.use("/v1/*", async (c, next) => {
+  await next();
+  if (!c.res.headers.has("cache-control")) c.header("cache-control", "no-store");
+});
 app.use("/v1/*", presentsKey);
 app.post(
   "/v1/chat/completions",

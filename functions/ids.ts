@@ -19,6 +19,8 @@ export type BackendId = Id<"bknd">;
 export type EventId = Id<"evt">;
 export type EndpointId = Id<"whep">;
 export type DeliveryId = Id<"whdl">;
+/** A top-up that was begun, as the payment provider is told apart two of them. */
+export type CheckoutId = Id<"checkout">;
 
 /** What an account's data may be tied to: a Durable Object's jurisdiction cannot be added later. */
 export type Jurisdiction = "eu";
@@ -47,6 +49,7 @@ export const newLeaseId = (): LeaseId => `lease_${ulid()}`;
 export const newPriceId = (): PriceId => `price_${ulid()}`;
 export const newEventId = (): EventId => `evt_${ulid()}`;
 export const newEndpointId = (): EndpointId => `whep_${ulid()}`;
+export const newCheckoutId = (): CheckoutId => `checkout_${ulid()}`;
 export const newAccountId = (jurisdiction?: Jurisdiction): AccountId =>
   jurisdiction ? `acct_${jurisdiction}_${ulid()}` : `acct_${ulid()}`;
 

@@ -138,6 +138,15 @@ describe("a route of the account's API", () => {
     }
   });
 
+  it("says of all that an account reads that no cache may keep it", async () => {
+    const headers = { authorization: `Bearer ${account.key}` };
+    for (const route of v1.filter(({ method }) => method === "GET")) {
+      const response = await send(route, headers);
+      await response.body?.cancel();
+      expect([route, response.headers.get("cache-control")]).toEqual([route, "no-store"]);
+    }
+  });
+
   it("refuses two carriers at once, and a change by another site's page", async () => {
     const cookie = await cookieOf(account.keyHash);
     for (const route of v1) {

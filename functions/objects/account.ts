@@ -37,7 +37,7 @@ import { MAX_NOTICES, messages } from "../usage/outbox.ts";
 import type { EventData, NoticeType } from "../webhooks/events.ts";
 import { type BudgetStates, Budgets, type Exceeded, type Limits, TALLY_ROWS } from "./budgets.ts";
 import { type ExpiryContext, expire, inquire, type Looks, nextWake } from "./expiry.ts";
-import { remember, repeated, sweep } from "./idempotency.ts";
+import { type Claim, claim, confirm, forget, remember, repeated, sweep } from "./idempotency.ts";
 import {
   type KeyChange,
   type KeyRow,
@@ -312,6 +312,24 @@ export class AccountObject extends DurableObject<Env> implements Holder {
     const made = this.#keys.create(key, now, (tx) => once && remember(tx, once, key.id, now));
     if (once) await this.#wake(now + SWEEP_MS);
     return this.#shown(made, now);
+  }
+
+  /** For what an `Idempotency-Key` makes outside of this object: under which name, and whether somebody began it. */
+  async claim(once: Once, made: Claim["made"]): Promise<Claim | ApiError> {
+    const now = Date.now();
+    const claimed = claim(this.#db, once, made, now);
+    if ("isFirst" in claimed && claimed.isFirst) await this.#wake(now + SWEEP_MS);
+    return claimed;
+  }
+
+  /** What was claimed is there. */
+  async confirmClaim(once: Once, { made, at }: Claim): Promise<void> {
+    confirm(this.#db, once, made, at);
+  }
+
+  /** What was claimed was refused: the same key may ask again. */
+  async dropClaim(once: Once, { at }: Claim): Promise<void> {
+    forget(this.#db, once.id, at);
   }
 
   /** Null: any. In force with the next admission; what is running goes on. */

@@ -53,6 +53,11 @@ const alertsShape = z
   })
   .meta({ id: "Alerts" });
 
+const ONCE = {
+  409: "The same `Idempotency-Key` is running (`idempotent_request_in_flight`) or has run (`idempotent_request_ended`).",
+  422: "The same `Idempotency-Key` came with another body (`idempotency_key_reused`).",
+};
+
 const webhooks = (summary: string, more: Omit<Operation, "tag" | "summary">): Operation => ({
   tag: "Webhooks",
   summary,
@@ -63,6 +68,8 @@ export const listEndpoints = webhooks("List the endpoints", { answer: listOf(end
 export const createEndpoint = webhooks("Make an endpoint", {
   description:
     "Events are sent as [Standard Webhooks](https://www.standardwebhooks.com) has it, until they are heard or four days have passed. https only, and no private address in any notation. At most ten an account.",
+  idempotent: true,
+  errors: ONCE,
   body: endpointBody,
   answer: madeShape,
   status: 201,
@@ -118,10 +125,12 @@ export const getBilling: Operation = {
 export const startCheckout: Operation = {
   tag: "Billing",
   summary: "Begin a top-up",
-  description: "The page of the payment provider; the money comes when it says that it was paid.",
+  description:
+    "The page of the payment provider; the money comes when it says that it was paid. The same `Idempotency-Key` gets the same page.",
+  idempotent: true,
   body: checkoutBody,
   answer: z.strictObject({ url: z.string().nullable(), id: z.string() }),
-  errors: { 503: "No payments are configured (`not_configured`), or the provider does not answer." },
+  errors: { ...ONCE, 503: "No payments are configured (`not_configured`), or the provider does not answer." },
   examples: { body: { amount: "20.00" } },
 };
 export const stripeTells: Operation = {

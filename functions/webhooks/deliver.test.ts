@@ -296,6 +296,64 @@ describe("what is dispatched", () => {
   });
 });
 
+describe("an endpoint under an Idempotency-Key", () => {
+  const make = async (path: string, key = "make-1", more = {}) => {
+    const body = { url: `https://hooks.acme.com/${path}`, events: ["key.revoked"], ...more };
+    const response = await edge("POST", "/v1/webhooks", account.key, body, { "idempotency-key": key });
+    const answer = (await response.json()) as any;
+    return { status: response.status, code: answer.error?.code, headers: response.headers, answer };
+  };
+  const standing = async () =>
+    ((await (await edge("GET", "/v1/webhooks", account.key)).json()) as any).data.map((one: any) => one.url);
+
+  it("is made once: the same again is told which, another body is refused", async () => {
+    const first = await make("a");
+    expect(first.status).toBe(201);
+    const again = await make("a");
+    expect([again.status, again.code, again.headers.get("x-should-retry")]).toEqual([
+      409,
+      "idempotent_request_ended",
+      "false",
+    ]);
+    expect(again.answer.error.message).toContain(first.answer.id);
+    expect([(await make("b")).status, (await make("b")).code]).toEqual([422, "idempotency_key_reused"]);
+    // It was made: that it is gone does not make it again.
+    await edge("DELETE", `/v1/webhooks/${first.answer.id}`, account.key);
+    passTime(HOUR_MS);
+    expect((await make("a")).code).toBe("idempotent_request_ended");
+    passTime(DAY_MS);
+    expect((await make("a")).status).toBe(201);
+  });
+
+  it("whose maker died is in flight for a while, then made by who asks again, under the same id", async () => {
+    const claim = vi.spyOn(crypto.subtle, "encrypt").mockRejectedValueOnce(new Error("the isolate dies"));
+    expect((await make("c")).status).toBe(500);
+    claim.mockRestore();
+    const waits = await make("c");
+    expect([waits.status, waits.code, waits.headers.get("retry-after")]).toEqual([
+      409,
+      "idempotent_request_in_flight",
+      "5",
+    ]);
+    passTime(31 * SECOND_MS);
+    const both = await Promise.all([make("c"), make("c")]);
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 409]);
+    expect((await standing()).filter((url: string) => url.endsWith("/c"))).toHaveLength(1);
+  });
+
+  it("that was refused may be asked for again", async () => {
+    for (let n = 1; n < 10; n++) await make(`more-${n}`, `more-${n}`);
+    expect((await make("d", "late")).code).toBe("too_many_endpoints");
+    const { id } = (await db
+      .select()
+      .from(webhookEndpoints)
+      .where(eq(webhookEndpoints.account, account.id))
+      .get()) as Endpoint;
+    await edge("DELETE", `/v1/webhooks/${id}`, account.key);
+    expect((await make("d", "late")).status).toBe(201);
+  });
+});
+
 describe("a secret at rest", () => {
   it("is read by its own endpoint and its own edge secret alone", async () => {
     const sealed = await seal(env, endpoint.id, "whsec_secret");

@@ -6,7 +6,9 @@
 import { and, asc, count, eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Context } from "hono";
+import type { z } from "zod";
 import { body, pathParam } from "../admin/input.ts";
+import { onceOf } from "../admission/idempotency.ts";
 import type { AppEnv } from "../app.ts";
 import { accountObject } from "../auth/accounts.ts";
 import { iso, SECOND_MS } from "../clock.ts";
@@ -14,12 +16,15 @@ import { type SealedSecret, webhookDeliveries, webhookEndpoints } from "../db/d1
 import type { Env } from "../env.ts";
 import { invalid, notFound, Refusal } from "../errors.ts";
 import { type EndpointId, newEndpointId } from "../ids.ts";
+import { type Claim, hasMade, stillMaking } from "../objects/idempotency.ts";
 import { type Endpoint, giveUp } from "./dispatch.ts";
 import { endpointBody, endpointChange, rotation } from "./fields.ts";
 import { newSecret, seal } from "./secrets.ts";
 import { decideUrl, urlPolicy } from "./url-policy.ts";
 
 const MAX_ENDPOINTS = 10;
+/** Longer than it takes to make one: after it, who claimed an id and has not made it is gone. */
+const MAKING_MS = 30 * SECOND_MS;
 
 export async function listEndpoints(c: Context<AppEnv>): Promise<Response> {
   const rows = await drizzle(c.env.DB)
@@ -33,6 +38,34 @@ export async function listEndpoints(c: Context<AppEnv>): Promise<Response> {
 export async function createEndpoint(c: Context<AppEnv>): Promise<Response> {
   const given = await body(c, endpointBody);
   const url = allowedUrl(c.env, given.url);
+  const once = await onceOf(c, given);
+  if (!once) return c.json(await makeEndpoint(c, { ...given, url }, newEndpointId()), 201);
+  const object = accountObject(c.env, c.get("account"));
+  const claim = await object.claim(once, newEndpointId());
+  if ("status" in claim) throw new Refusal(claim);
+  if (!claim.isFirst) await refuseRepeated(c.env, claim);
+  try {
+    const made = await makeEndpoint(c, { ...given, url }, claim.made as EndpointId);
+    await object.confirmClaim(once, claim);
+    return c.json(made, 201);
+  } catch (error) {
+    // Refused is not made. Anything else may have been: the claim says under which id.
+    if (error instanceof Refusal && error.error.status === 400) await object.dropClaim(once, claim);
+    throw error;
+  }
+}
+
+/** The path is in the fingerprint, so what was made is an endpoint. Throws a Refusal (409) where the first to ask has made it, or may be about to. One that died is taken over. */
+async function refuseRepeated(env: Env, { made, isDone, at }: Claim): Promise<void> {
+  const mine = eq(webhookEndpoints.id, made as EndpointId);
+  const isThere =
+    isDone ||
+    (await drizzle(env.DB).select({ id: webhookEndpoints.id }).from(webhookEndpoints).where(mine).get());
+  if (isThere) throw new Refusal(hasMade(made));
+  if (Date.now() - at < MAKING_MS) throw new Refusal(stillMaking());
+}
+
+async function makeEndpoint(c: Context<AppEnv>, given: z.output<typeof endpointBody>, id: EndpointId) {
   const account = c.get("account");
   const db = drizzle(c.env.DB);
   const mine = eq(webhookEndpoints.account, account);
@@ -41,7 +74,6 @@ export async function createEndpoint(c: Context<AppEnv>): Promise<Response> {
     const message = `An account has at most ${MAX_ENDPOINTS} endpoints. Delete one first.`;
     throw new Refusal(invalid(message, undefined, "too_many_endpoints"));
   }
-  const id = newEndpointId();
   const { secret, kept } = await makeSecret(c.env, id);
   await accountObject(c.env, account).want(given.events);
   const row = await db
@@ -49,16 +81,19 @@ export async function createEndpoint(c: Context<AppEnv>): Promise<Response> {
     .values({
       id,
       account,
-      url,
+      url: given.url,
       description: given.description,
       events: given.events,
       state: "enabled",
       secrets: [kept],
       createdAt: Date.now(),
     })
+    .onConflictDoNothing()
     .returning()
     .get();
-  return c.json({ ...endpointView(row), secret }, 201);
+  // Two that took over the same claim: the id lets one of them through.
+  if (!row) throw new Refusal(hasMade(id));
+  return { ...endpointView(row), secret };
 }
 
 export async function getEndpoint(c: Context<AppEnv>): Promise<Response> {

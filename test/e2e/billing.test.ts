@@ -17,6 +17,8 @@ class LocalStripe {
   readonly #server: Server;
   readonly sessions: { id: string; form: URLSearchParams; authorization: string }[] = [];
   status = 200;
+  /** What came under an Idempotency-Key gets the same session again. */
+  readonly #once = new Map<string, string>();
 
   constructor() {
     this.#server = createServer(async (request, response) => {
@@ -34,12 +36,13 @@ class LocalStripe {
         response.writeHead(this.status).end(JSON.stringify({ error }));
         return;
       }
-      const id = `cs_test_${this.sessions.length + 1}`;
-      this.sessions.push({
-        id,
-        form: new URLSearchParams(body),
-        authorization: request.headers.authorization ?? "",
-      });
+      const key = String(request.headers["idempotency-key"]);
+      const id = this.#once.get(key) ?? `cs_test_${this.sessions.length + 1}`;
+      if (!this.#once.has(key)) {
+        const authorization = request.headers.authorization ?? "";
+        this.sessions.push({ id, form: new URLSearchParams(body), authorization });
+        this.#once.set(key, id);
+      }
       response.end(
         JSON.stringify({ id, object: "checkout.session", url: `https://checkout.stripe.com/c/pay/${id}` }),
       );
@@ -113,10 +116,10 @@ async function tell(
   return { status: response.status, body: (await response.json()) as any };
 }
 
-async function post(account: Account, path: string, body: unknown) {
+async function post(account: Account, path: string, body: unknown, headers: Record<string, string> = {}) {
   const response = await fetch(new URL(path, run.url), {
     method: "POST",
-    headers: { authorization: `Bearer ${account.key}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${account.key}`, "content-type": "application/json", ...headers },
     body: JSON.stringify(body),
   });
   return { status: response.status, body: (await response.json()) as any };
@@ -142,7 +145,7 @@ describe("a checkout", () => {
       client_reference_id: account.id,
       "line_items[0][price_data][currency]": "usd",
       "line_items[0][price_data][unit_amount]": "2000",
-      success_url: `${run.url}/dashboard?checkout=done`,
+      success_url: `${run.url}/dashboard/billing?checkout=done`,
     });
   });
 
@@ -158,6 +161,27 @@ describe("a checkout", () => {
       expect(stripe.sessions.length).toBe(before);
     },
   );
+
+  it("is begun once under an Idempotency-Key, and its page is given again", async () => {
+    const account = await anAccount("0");
+    const top = (amount: string, key: string) =>
+      post(account, "/v1/billing/checkout", { amount }, { "idempotency-key": key });
+    const before = stripe.sessions.length;
+    const first = await top("20", "once");
+    expect(first.status).toBe(200);
+    expect(await top("20.00", "once")).toEqual(first);
+    expect(await top("21", "once")).toMatchObject({
+      status: 422,
+      body: { error: { code: "idempotency_key_reused" } },
+    });
+    expect(stripe.sessions.length).toBe(before + 1);
+    // What Stripe refused may be asked again, and is another try to Stripe.
+    stripe.status = 402;
+    expect((await top("5", "again")).status).toBe(503);
+    stripe.status = 200;
+    expect((await top("5", "again")).status).toBe(200);
+    expect(stripe.sessions.length).toBe(before + 2);
+  });
 
   it("while Stripe fails is a 503 that says nothing of the key", async () => {
     const account = await anAccount("0");

@@ -36,8 +36,14 @@ export const REGION = "test-region";
 export const MODEL = "test-model";
 
 /** A real request to the edge, as a client sends it. */
-export async function edge(method: string, path: string, key?: string, body?: unknown): Promise<Response> {
-  const headers = new Headers();
+export async function edge(
+  method: string,
+  path: string,
+  key?: string,
+  body?: unknown,
+  more: HeadersInit = {},
+): Promise<Response> {
+  const headers = new Headers(more);
   if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
   const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   const worker = exports as unknown as { default: Fetcher };

@@ -7,6 +7,7 @@ import { integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm
 import { DEFAULT_SCOPES, type Scope } from "../../auth/scopes.ts";
 import type { AccountId, AttemptId, EventId, KeyId, LeaseId, PriceId, RequestId } from "../../ids.ts";
 import type { Nanodollars, Usage } from "../../money.ts";
+import type { Made } from "../../objects/idempotency.ts";
 import type { NoticeType } from "../../webhooks/events.ts";
 import { instant, money } from "../columns.ts";
 import { entryColumns } from "../entry.ts";
@@ -143,8 +144,8 @@ export const idempotency = sqliteTable(
     id: text("id").notNull(),
     /** SHA-256 over what was asked. */
     fingerprint: text("fingerprint").notNull(),
-    /** The request or the key that it made. */
-    made: text("made").$type<RequestId | KeyId>().notNull(),
+    /** What it made: a request, a key, an endpoint, a top-up. */
+    made: text("made").$type<Made>().notNull(),
     at: instant("at").notNull(),
   },
   (table) => [primaryKey({ columns: [table.day, table.id] })],
