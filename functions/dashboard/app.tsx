@@ -10,6 +10,7 @@ import { SignIn } from "./sign-in.tsx";
 import { setTheme, theme } from "./theme.ts";
 
 const Overview = lazy(() => import("./pages/overview.tsx"));
+const Billing = lazy(() => import("./pages/billing.tsx"));
 const Keys = lazy(() => import("./pages/keys.tsx"));
 const Requests = lazy(() => import("./pages/requests.tsx"));
 const Regions = lazy(() => import("./pages/regions.tsx"));
@@ -25,6 +26,7 @@ const MENU: readonly Item[] = [
   { path: "/dashboard/requests", label: "Requests", icon: "list", scope: "usage" },
   { path: "/dashboard/regions", label: "Regions", icon: "globe", scope: "usage" },
   { path: "/dashboard/keys", label: "Keys", icon: "key", scope: "manage" },
+  { path: "/dashboard/billing", label: "Billing", icon: "wallet", scope: "usage" },
 ];
 
 export function App() {
@@ -55,6 +57,7 @@ function Shell() {
             <Route path="/dashboard/requests" component={Requests} />
             <Route path="/dashboard/regions" component={Regions} />
             <Route path="/dashboard/keys" component={Keys} />
+            <Route path="/dashboard/billing" component={Billing} />
             <Route default component={Nowhere} />
           </Router>
         </ErrorBoundary>

@@ -18,25 +18,31 @@ export function Form({
   submit,
   label,
   danger = false,
+  done = "",
   onCancel,
   children,
 }: {
   submit: (data: FormData) => Promise<unknown>;
   label: string;
   danger?: boolean;
+  /** What to say once it was accepted, for a form that stays. */
+  done?: string;
   onCancel?: () => void;
   children?: ComponentChildren;
 }) {
   const form = useRef<HTMLFormElement>(null);
   const [isBusy, setBusy] = useState(false);
   const [refused, setRefused] = useState<Refused>();
+  const [isDone, setDone] = useState(false);
   const send = async (event: SubmitEvent) => {
     event.preventDefault();
     if (isBusy) return;
     setBusy(true);
     setRefused(undefined);
-    await submit(new FormData(event.currentTarget as HTMLFormElement)).catch((error: Error) =>
-      setRefused({ error, field: fieldOf(error, form.current) }),
+    setDone(false);
+    await submit(new FormData(event.currentTarget as HTMLFormElement)).then(
+      () => setDone(true),
+      (error: Error) => setRefused({ error, field: fieldOf(error, form.current) }),
     );
     setBusy(false);
   };
@@ -44,10 +50,15 @@ export function Form({
     if (refused?.field) inputOf(form.current, refused.field)?.focus();
   }, [refused]);
   return (
-    <form class="form" ref={form} onSubmit={send} aria-busy={isBusy}>
+    <form class="form" ref={form} onSubmit={send} onInput={() => setDone(false)} aria-busy={isBusy}>
       <Refusal.Provider value={refused}>{children}</Refusal.Provider>
       {refused && !refused.field && <Failed error={refused.error} />}
       <div class="form-end">
+        {done && (
+          <p class="good" role="status">
+            {isDone && done}
+          </p>
+        )}
         {onCancel && (
           <button type="button" onClick={onCancel}>
             Cancel

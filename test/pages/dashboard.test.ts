@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dashboardFolder } from "../../functions/local/dashboard.ts";
 import { chromiumPath } from "../support/browser.ts";
 import { type Account, admin, ask, eventually, read } from "../support/platform.ts";
+import { Receiver, verify } from "../support/receiver.ts";
 import { type Run, startRun } from "../support/run.ts";
 
 /** A key whose name would run, were it not text. */
@@ -18,6 +19,8 @@ const PAGES: readonly (readonly [title: string, path: string])[] = [
   ["Requests", "/dashboard/requests"],
   ["Regions", "/dashboard/regions"],
   ["Keys", "/dashboard/keys"],
+  ["Billing", "/dashboard/billing"],
+  ["Billing", "/dashboard/billing?tab=webhooks"],
 ];
 const BUDGET_BYTES = 150_000;
 const MOST_SHIFT = 0.02;
@@ -33,7 +36,7 @@ const complaints: string[] = [];
 
 describe.skipIf(!chromiumPath)("the dashboard", () => {
   beforeAll(async () => {
-    run = await startRun({ engines: 1 });
+    run = await startRun({ engines: 1, vars: { WEBHOOK_ALLOW_LOOPBACK: "true", WEBHOOK_RETRY_MS: "500" } });
     const { id } = await admin<{ id: string }>(run, "POST", "/accounts", { name: HOSTILE });
     await admin(run, "PATCH", `/accounts/${id}`, { fleet_view: "full" });
     await admin(run, "POST", `/accounts/${id}/credits`, { amount: "20", reference: "opening" });
@@ -228,6 +231,36 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     await context.close();
   });
 
+  it("shows each entry of the journal exactly, leads to its request, and exports it without formulas", async () => {
+    await admin(run, "POST", `/accounts/${account.id}/credits`, { amount: "0.000000001", reference: "=1+1" });
+    const context = await signedIn({ viewport: { width: 1440, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/billing`);
+    type Entries = {
+      data: { amount_nanodollars: string; balance_nanodollars: string; request_id: string }[];
+    };
+    const { data } = await read<Entries>(run, account.key, "/v1/journal");
+    await page.getByRole("button", { name: "All nine digits" }).click();
+    const cells = await page.locator(".journal [data-exact]").evaluateAll((found) =>
+      // Without their sign, as the page writes it.
+      found.map((cell) => (cell as unknown as { textContent: string }).textContent.replace(/[+−$.,]/g, "")),
+    );
+    const digits = (nano: string) => nano.replace("-", "").padStart(10, "0");
+    expect(cells).toEqual(
+      data.flatMap((entry) => [digits(entry.amount_nanodollars), digits(entry.balance_nanodollars)]),
+    );
+    const download = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Export CSV" }).click();
+    const csv = readFileSync(await (await download).path(), "utf8").split("\r\n");
+    expect(csv).toHaveLength(data.length + 2);
+    expect(csv[1]).toMatch(/,credit,0\.000000001,\d+\.\d{9},,"'=1\+1",,$/);
+    const { request_id: request } = data.find((entry) => entry.request_id)!;
+    await page.getByRole("link", { name: request }).click();
+    await page.getByRole("region", { name: "One request" }).getByText("Exact cost").waitFor();
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
+
   it("sums up what was dragged over, with the time before only when asked, and calls keys by their names", async () => {
     const context = await signedIn({ viewport: { width: 1440, height: 900 } });
     const page = watched(await context.newPage());
@@ -271,6 +304,56 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
     expect(await page.getByRole("table").count()).toBe(0);
     await admin(run, "PATCH", `/accounts/${account.id}`, { fleet_view: "full" });
     await context.close();
+  });
+
+  it("leaves the API's paths alone and says what a page may do", async () => {
+    const page = await fetch(`${run.url}/dashboard/no/such/page`);
+    expect(page.headers.get("content-security-policy")).toContain("default-src 'none'; script-src 'self'");
+    expect(await page.text()).toContain('<div id="app">');
+    for (const path of ["/dashboard/assets/none.js", "/v1/none", "/manifest.json", "/.sources", "/"])
+      expect([path, (await fetch(run.url + path)).status]).toEqual([path, path === "/v1/none" ? 401 : 404]);
+    expect((await fetch(`${run.url}/dashboard/`, { method: "POST" })).status).toBe(404);
+  });
+
+  it("sets an alert, and makes an endpoint whose deliveries show each attempt and are sent again", async () => {
+    const receiver = await Receiver.start();
+    receiver.on("/hook", (to, count) => to.writeHead(count === 1 ? 500 : 204).end());
+    const context = await signedIn({ viewport: { width: 390, height: 900 } });
+    const page = watched(await context.newPage());
+    await page.goto(`${run.url}/dashboard/billing?tab=limits`);
+    await page.getByLabel("Balance below, USD").fill("-1");
+    await page.getByRole("button", { name: "Save alerts" }).click();
+    await page.getByText("Must be above 0").waitFor();
+    complaints.length = 0; // The 400 that was meant.
+    await page.getByLabel("Balance below, USD").fill("1,000.50");
+    await page.keyboard.press("Enter");
+    await page.getByText("Saved.").waitFor();
+    const alerts = await read<{ balance_low: string }>(run, account.key, "/v1/alerts");
+    expect(alerts.balance_low).toBe("1000.5");
+    expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+
+    await page.getByRole("link", { name: "Webhooks" }).click();
+    await page.getByRole("button", { name: "Add endpoint" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Address").fill(`${receiver.url}/hook`);
+    await page.keyboard.press("Enter");
+    const secret = await dialog.locator("code").textContent();
+    await dialog.getByRole("button", { name: "I have kept it" }).click();
+    await page.locator("[id^=endpoint-whep]:focus").waitFor();
+    expect(await page.content()).not.toContain(secret);
+    await page.getByRole("button", { name: "Send test event" }).click();
+    const delivery = page.locator("[id^=delivery-]").first();
+    await delivery.getByText("Delivered").waitFor();
+    expect(await delivery.locator(".attempts li").allTextContents()).toEqual([
+      expect.stringContaining("500"),
+      expect.stringContaining("204"),
+    ]);
+    await delivery.getByRole("button", { name: "Replay" }).click();
+    for (const sent of await receiver.gets("/hook", 3)) expect(verify(secret!, sent).type).toBe("test");
+    expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+    expect(complaints).toEqual([]);
+    await context.close();
+    receiver.stop();
   });
 
   it("leaves the API's paths alone and says what a page may do", async () => {

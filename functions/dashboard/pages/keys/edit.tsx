@@ -21,7 +21,7 @@ const ENDS = { "": "Never", "30": "In 30 days", "90": "In 90 days", "365": "In a
 export function Create({ onClose, onMade }: { onClose: () => void; onMade: (made: MadeKey) => void }) {
   const onceFor = useOnce();
   const submit = async (data: FormData) => {
-    const body = { ...settingsOf(data), scopes: data.getAll("scopes"), expires_at: endOf(data) };
+    const body = { ...settingsOf(data), scopes: scopesOf(data), expires_at: endOf(data) };
     // Days from now differ with each try: what is sent again is told by what was typed.
     const once = onceFor([...data.entries()]);
     onMade(await send<MadeKey>("POST", "/v1/keys", body, once).catch(lostAnswer));
@@ -52,7 +52,7 @@ export function Change({
   const submit = async (data: FormData) => {
     // Scopes that this session may not give are not its to take, and are sent back as they are.
     const kept = key.scopes.filter((scope) => !grants(scope));
-    const body = { ...settingsOf(data), scopes: [...data.getAll("scopes"), ...kept] };
+    const body = { ...settingsOf(data), scopes: scopesOf(data, kept) };
     const end = textOf(data, "ends") === "keep" ? {} : { expires_at: endOf(data) };
     onDone(await send<Key>("PATCH", `/v1/keys/${key.id}`, { ...body, ...end }));
   };
@@ -81,6 +81,13 @@ async function lostAnswer(error: Error): Promise<never> {
 }
 
 const grants = (scope: Scope): boolean => session.value?.key.scopes.includes(scope) ?? false;
+
+/** At least one. */
+function scopesOf(data: FormData, kept: readonly Scope[] = []): string[] {
+  const scopes = [...data.getAll("scopes").map(String), ...kept];
+  if (scopes.length > 0) return scopes;
+  throw new ApiError(400, "invalid_value", "Choose at least one.", "scopes");
+}
 
 const settingsOf = (data: FormData) => ({
   name: textOf(data, "name"),

@@ -4,14 +4,8 @@ import { Dialog } from "../../dialog.tsx";
 import { Field, Form, textOf } from "../../form.tsx";
 import { ago, moment } from "../../format.ts";
 import type { Key, MadeKey } from "./keys.ts";
+import { OVERLAPS } from "./overlaps.ts";
 import { send } from "./send.ts";
-
-export const OVERLAPS = {
-  "0": "no longer: it ends now",
-  "3600": "an hour",
-  "86400": "a day",
-  "604800": "a week",
-};
 
 export function Rotate({
   of: key,
