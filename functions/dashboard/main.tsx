@@ -3,6 +3,8 @@ import "./styles/page.css";
 import { render } from "preact";
 import { loadSession } from "./api.ts";
 import { App } from "./app.tsx";
+// Every page asks through it: it comes along with the shell, not after a page's own chunk.
+import "./query.ts";
 import { Failed } from "./parts.tsx";
 import { applyStored } from "./theme.ts";
 
