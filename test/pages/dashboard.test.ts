@@ -402,7 +402,7 @@ describe.skipIf(!chromiumPath)("the dashboard", () => {
   it.each(["index.html"])("loads first with at most 150 kB, whichever page it is (%s)", (entry) => {
     const manifest = JSON.parse(readFileSync(join(dashboardFolder, "manifest.json"), "utf8")) as Manifest;
     const pages = Object.keys(manifest).filter((name) => name.startsWith("pages/"));
-    expect(pages.length).toBeGreaterThanOrEqual(PAGES.length);
+    expect(pages.length).toBeGreaterThanOrEqual(new Set(PAGES.map(([title]) => title)).size);
     for (const page of pages) {
       const files = filesOf(manifest, [entry, page]);
       const bytes = [...files, "index.html"].reduce((sum, file) => sum + compressed(file), 0);
