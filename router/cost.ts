@@ -10,6 +10,11 @@ import type { FleetView, Health, RouteRequest } from "./types.ts";
 
 /** Ties are broken by chance within this, so that equal backends share the work. */
 const TIE_SECONDS = 0.001;
+/**
+ * Counts that are older say no less: they are read anew while requests come, so nobody has asked since. Without this
+ * the first request after a quiet minute would be sent by chance, as far away as that minute is long.
+ */
+const MOST_BLIND_SECONDS = 5;
 /** What a retry loses in a region where this request failed already, each time: such failures come together. */
 const TRIED_REGION_SECONDS = 1;
 /** A caller's second is worth 3.60 USD an hour: a request that costs 0.001 USD more must be a second faster. */
@@ -63,7 +68,7 @@ export function question(
     blockTokens: request.blockTokens ?? BLOCK_TOKENS,
     secondsPerUsd: fleet.secondsPerUsd ?? SECONDS_PER_USD,
     nowMs,
-    blindSeconds: (fleet.loadAgeMs ?? 0) / 1000,
+    blindSeconds: Math.min(MOST_BLIND_SECONDS, (fleet.loadAgeMs ?? 0) / 1000),
     troubles,
     tried,
   };

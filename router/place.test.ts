@@ -18,6 +18,28 @@ import type { FleetView, RouteRequest } from "./types.ts";
 const ids = (asked: RouteRequest, fleet: FleetView) =>
   place(asked, fleet, NOW_MS, half).map(({ decode }) => decode);
 
+describe("counts that are old", () => {
+  const fleet = (loadAgeMs: number): FleetView => ({
+    ...fleetOf([
+      backend("near", { placed: 4, running: 4 }),
+      backend("far", { placed: 0, distanceMs: 30_000 }),
+    ]),
+    loadAgeMs,
+  });
+  const worst = () => 0.999;
+  const tieOf = (ageMs: number) => place(request(), fleet(ageMs), NOW_MS, worst)[0]!.terms.tie;
+
+  it("leave something to chance, the more the older they are", () => {
+    expect(tieOf(0)).toBeLessThanOrEqual(0.001);
+    expect(tieOf(1_000)).toBeGreaterThan(tieOf(500));
+  });
+
+  it("of the last busy hour do not send the first request after a quiet one around the world", () => {
+    expect(ids(request(), fleet(3_600_000))).toEqual(["near", "far"]);
+    expect(tieOf(3_600_000)).toBe(tieOf(5_000));
+  });
+});
+
 describe("the candidates", () => {
   it("are never outside of residency, whatever preferences say and whatever is down", () => {
     fc.assert(
