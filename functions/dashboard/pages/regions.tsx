@@ -56,7 +56,7 @@ function Shown({ fleet, zone }: { fleet: Fleet; zone: string }) {
         </section>
       </div>
       {fleet.data.map((region) => (
-        <OneRegion key={region.id} region={region} zone={zone} />
+        <OneRegion key={region.id} region={region} events={fleet.events} zone={zone} />
       ))}
     </>
   );

@@ -3,8 +3,9 @@ import type { ComponentChildren } from "preact";
 import { clock, count, duration, fullTime, share, UNKNOWN } from "../../format.ts";
 import { State, Unknown } from "../../parts.tsx";
 import { CELL, HEAD, NAME, ROW, ROWS, TABLE } from "../roles.ts";
-import { type Backend, chipName } from "./fleet.ts";
+import { type Backend, chipName, type FleetEvent } from "./fleet.ts";
 import { Meter } from "./meter.tsx";
+import { Strip } from "./strip.tsx";
 
 /** From here on a cache is nearly full, and requests begin to wait. */
 const NEARLY_FULL = 0.9;
@@ -12,11 +13,12 @@ const COLUMNS = ["Running", "Waiting", "KV cache", "Prefix hits", "TTFT", "Error
 
 interface Props {
   readonly backends: readonly Backend[];
+  readonly events: readonly FleetEvent[];
   readonly region: string;
   readonly zone: string;
 }
 
-export function Backends({ backends, region, zone }: Props) {
+export function Backends({ backends, events, region, zone }: Props) {
   const noted = backends.filter(({ reason }) => reason !== null);
   return (
     <>
@@ -25,6 +27,7 @@ export function Backends({ backends, region, zone }: Props) {
           <tr {...ROW}>
             <th {...HEAD}>Backend</th>
             <th {...HEAD}>State</th>
+            <th {...HEAD}>Last 24 h</th>
             {COLUMNS.map((name) => (
               <th {...HEAD} class="number">
                 {name}
@@ -34,7 +37,7 @@ export function Backends({ backends, region, zone }: Props) {
         </thead>
         <tbody {...ROWS}>
           {backends.map((backend) => (
-            <Row key={backend.id} of={backend} zone={zone} />
+            <Row key={backend.id} of={backend} events={events} zone={zone} />
           ))}
         </tbody>
       </table>
@@ -52,7 +55,7 @@ export function Backends({ backends, region, zone }: Props) {
   );
 }
 
-function Row({ of, zone }: { of: Backend; zone: string }) {
+function Row({ of, events, zone }: Pick<Props, "events" | "zone"> & { of: Backend }) {
   const { running, waiting, cache_use: cache, max_concurrent: limit } = of;
   const isFull = limit !== null && running !== null && running >= limit;
   return (
@@ -69,6 +72,9 @@ function Row({ of, zone }: { of: Backend; zone: string }) {
         {of.since && (
           <small title={fullTime(of.since, zone, Date.now())}>since {clock(of.since, zone)}</small>
         )}
+      </td>
+      <td {...CELL} class="day-cell" data-label="Last 24 h">
+        <Strip events={events} backend={of.id} isDown={of.state === "resting"} />
       </td>
       <Cell name="Running">
         <span class={isFull ? "warn" : ""}>{known(count(running))}</span>

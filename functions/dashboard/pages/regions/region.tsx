@@ -2,9 +2,15 @@
 import { count, duration, errorShare, share, UNKNOWN } from "../../format.ts";
 import { State, Unknown } from "../../parts.tsx";
 import { Backends } from "./backends.tsx";
-import type { Region } from "./fleet.ts";
+import type { FleetEvent, Region } from "./fleet.ts";
 
-export function OneRegion({ region, zone }: { region: Region; zone: string }) {
+interface Props {
+  readonly region: Region;
+  readonly events: readonly FleetEvent[];
+  readonly zone: string;
+}
+
+export function OneRegion({ region, events, zone }: Props) {
   const {
     id,
     name,
@@ -39,7 +45,7 @@ export function OneRegion({ region, zone }: { region: Region; zone: string }) {
       ) : backends.length === 0 ? (
         <p class="note">No backend is registered here.</p>
       ) : (
-        <Backends backends={backends} region={id} zone={zone} />
+        <Backends backends={backends} events={events} region={id} zone={zone} />
       )}
     </section>
   );
