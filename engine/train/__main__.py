@@ -50,8 +50,12 @@ def main() -> int:
 
             make_tokenizer(arguments.sources, TOKENIZER)
         case "run":
+            from .checkpoint import STATE
             from .loop import run
+            from .selftest import selftest
 
+            if not os.path.exists(os.path.join(arguments.run, STATE)) and selftest():
+                return 1  # a run of hours does not begin on a recipe that is broken
             run(arguments.run, arguments.sources, TOKENIZER, arguments.until)
         case "selftest":
             from .selftest import selftest
