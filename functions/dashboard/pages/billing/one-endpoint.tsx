@@ -66,7 +66,7 @@ export function OneEndpoint({
           <button type="button" onClick={() => act({ what: "change", endpoint })}>
             Edit
           </button>
-          <button type="button" onClick={() => act({ what: "rotate", endpoint })}>
+          <button type="button" id="rotate-secret" onClick={() => act({ what: "rotate", endpoint })}>
             Rotate secret
           </button>
           <button type="button" class="danger" onClick={() => act({ what: "remove", endpoint })}>

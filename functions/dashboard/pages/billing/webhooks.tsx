@@ -31,10 +31,8 @@ export function Webhooks({ zone }: { zone: string }) {
   const at = (id: string | null) => path + changedQuery(query, { endpoint: id, deliveries: null });
   const close = () => setDoing(undefined);
   const madeOne = ({ endpoint, isNew }: { endpoint: Endpoint; isNew: boolean }) => {
-    if (isNew) {
-      route(at(endpoint.id), true);
-      setNext(`endpoint-${endpoint.id}`);
-    }
+    if (isNew) route(at(endpoint.id), true);
+    setNext(isNew ? `endpoint-${endpoint.id}` : "rotate-secret");
     close();
   };
   return (
