@@ -112,15 +112,19 @@ export function Failed({ error, again }: { error: Error; again?: () => void }) {
 }
 
 export function Copy({ text, label = "Copy" }: { text: string; label?: string }) {
-  const [done, setDone] = useState(false);
-  const copy = () =>
-    navigator.clipboard.writeText(text).then(
-      () => setDone(true),
-      () => setDone(false),
-    );
+  const [said, setSaid] = useState(label);
+  const copy = async () => {
+    try {
+      // Without https, but for this machine, a browser has no clipboard to give.
+      await navigator.clipboard.writeText(text);
+      setSaid("Copied");
+    } catch {
+      setSaid("Not allowed: select it");
+    }
+  };
   return (
     <button type="button" onClick={copy}>
-      {done ? "Copied" : label}
+      {said}
     </button>
   );
 }

@@ -5,7 +5,7 @@ import {
   type QueryObserverOptions,
   type QueryObserverResult,
 } from "@tanstack/query-core";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, api } from "./api.ts";
 
 export const client = new QueryClient({
@@ -34,7 +34,17 @@ export function useApi<T>(path: string | null, everyMs?: number): QueryObserverR
   const [, show] = useState<QueryObserverResult>();
   useEffect(() => observer.subscribe((result) => show(result)), [observer]);
   useEffect(() => observer.setOptions(options), [path, everyMs]);
-  return observer.getOptimisticResult(client.defaultQueryOptions(options)) as QueryObserverResult<T, Error>;
+  const result = observer.getOptimisticResult(client.defaultQueryOptions(options));
+  return useLastError(path, result) as QueryObserverResult<T, Error>;
+}
+
+/** A first load that failed and is asked again stays failed until it is there: else the page would flicker. */
+function useLastError(path: string | null, result: QueryObserverResult): QueryObserverResult {
+  const last = useRef<{ path: string | null; error: Error | null }>({ path, error: null });
+  if (last.current.path !== path || result.data !== undefined) last.current = { path, error: null };
+  if (result.error) last.current = { path, error: result.error };
+  const { error } = last.current;
+  return result.isPending && error ? ({ ...result, error } as unknown as QueryObserverResult) : result;
 }
 
 /** After a change: everything under the path is asked again. */

@@ -43,7 +43,7 @@ export function Standing({ zone }: { zone: string }) {
       {budgets?.month && <Use name="This month's budget" budget={budgets.month} period="month" zone={zone} />}
       {budgets && !budgets.day && !budgets.month && (
         <p class="note">
-          No budget is set. <a href="/dashboard/keys">Keys</a>
+          No budget is set. <a href="/dashboard/billing?tab=limits">Set one</a>
         </p>
       )}
     </section>
