@@ -25,8 +25,8 @@ class Phase:
     context: int
     tokens_a_step: int
     mix: dict[str, float]
-    # wordings put together from parts; without it, those of the lists
-    variety: bool = False
+    # 0: wordings of the lists; 1: also put together from parts; 2: and more questions about Causeway
+    variety: int = 0
 
 
 PHASES = [
@@ -43,15 +43,15 @@ PHASES = [
     Phase("middle and varied", 6_600_000, 512, 8192, {
         "copying": 0.03, "lookup": 0.28, "calls": 0.12, "everyday": 0.12, "extraction": 0.07, "conversation": 0.22,
         "sgd": 0.12, "taskmaster": 0.02, "text": 0.02,
-    }, variety=True),
+    }, variety=1),
     Phase("long", 22_000_000, 1024, 8192, {
         "copying": 0.01, "lookup": 0.18, "calls": 0.07, "everyday": 0.13, "extraction": 0.04, "conversation": 0.29,
         "sgd": 0.24, "taskmaster": 0.02, "text": 0.02,
-    }, variety=True),
+    }, variety=2),
     Phase("whole", 28_000_000, 2048, 8192, {
         "copying": 0.01, "lookup": 0.2, "calls": 0.06, "everyday": 0.12, "extraction": 0.04, "conversation": 0.3,
         "sgd": 0.23, "taskmaster": 0.02, "text": 0.02,
-    }, variety=True),
+    }, variety=2),
 ]  # fmt: skip
 PLANNED_TOKENS = PHASES[-1].until
 

@@ -41,11 +41,11 @@ ALL_WORDS = {kind: read_words(kind) for kind in KINDS}
 class Draw:
     """Values for one episode after another, all from one generator and one side of the split."""
 
-    def __init__(self, rng: random.Random, evaluation: bool = False, variety: bool = False):
-        """With `variety`, training puts wordings together from parts (wordings.py)."""
+    def __init__(self, rng: random.Random, evaluation: bool = False, variety: int = 0):
+        """With `variety`, training puts wordings together from parts (wordings.py); at 2 it has more questions."""
         self.rng = rng
         self.evaluation = evaluation
-        self.variety = variety and not evaluation
+        self.variety = 0 if evaluation else variety
         self.words = {
             kind: [w for w in words if kind not in SPLIT or held_out(w) == evaluation] for kind, words in ALL_WORDS.items()
         }
@@ -64,7 +64,7 @@ class Draw:
 
     def varied(self) -> bool:
         """Whether this wording shall be put together from parts. Draws nothing where there is no variety."""
-        return self.variety and self.chance(VARIED_SHARE)
+        return self.variety > 0 and self.chance(VARIED_SHARE)
 
     def word(self, kind: str) -> str:
         return self.one(self.words[kind])

@@ -1,7 +1,7 @@
 """Questions with one answer a topic: Causeway, its field, the model itself, small talk, a few facts.
 
 The files in questions/ are lists of topics: `=` the answer, `~` names of what it explains, `?` questions to train on,
-`!` questions that are held out. Training varies all of them by case, politeness, typing errors and dropped words.
+`+` more of them for phases that ask for more (variety 2), `!` questions that are held out. Training varies all of them by case, politeness, typing errors and dropped words.
 """
 
 import os
@@ -43,10 +43,13 @@ class Topic:
     answer: str
     names: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
 
-    def wordings(self, evaluation: bool) -> list[str]:
-        return self.held_out if evaluation else self.questions
+    def wordings(self, draw: Draw) -> list[str]:
+        if draw.evaluation:
+            return self.held_out
+        return self.questions + self.more if draw.variety > 1 else self.questions
 
 
 def read_topics(name: str) -> list[Topic]:
@@ -56,8 +59,9 @@ def read_topics(name: str) -> list[Topic]:
             mark, text = line[:1], line[2:].strip()
             if mark == "=":
                 topics.append(Topic(text))
-            elif mark in "~?!" and text:
-                kept = {"~": topics[-1].names, "?": topics[-1].questions, "!": topics[-1].held_out}[mark]
+            elif mark in "~?+!" and text:
+                last = topics[-1]
+                kept = {"~": last.names, "?": last.questions, "+": last.more, "!": last.held_out}[mark]
                 kept += [part.strip() for part in text.split("|")]
     return topics
 
@@ -108,17 +112,30 @@ def as_written(question: str) -> str:
     return question + ("?" if question[-1] not in "?!." and re.search(QUESTION_WORDS, question) else "")
 
 
+def normal(question: str) -> str:
+    """Letters and digits alone: what makes two questions the same."""
+    return re.sub(r"\W+", " ", question.lower()).strip()
+
+
+HELD_OUT = {normal(question) for topics in TOPICS.values() for topic in topics for question in topic.held_out}
+
+
 def topic_question(draw: Draw, kind: str) -> tuple[str, str]:
     """A question of a file, or the definition of a topic's name, and the answer."""
     topic = draw.one(TOPICS[kind])
     if topic.names and draw.chance(0.4):
         question = draw.template(DEFINITIONS).format(draw.one(topic.names))
     else:
-        question = draw.one(topic.wordings(draw.evaluation))
+        question = draw.one(topic.wordings(draw))
         if draw.varied():
             other = reworded(draw, question)
             question = question if other in topic.held_out else other
-    return (as_written(question) if draw.evaluation else as_typed(draw, question)), topic.answer
+    if draw.evaluation:
+        return as_written(question), topic.answer
+    typed = as_typed(draw, question)
+    if draw.variety > 1 and normal(typed) in HELD_OUT:
+        return topic_question(draw, kind)  # an opening and a question that together are one of those
+    return typed, topic.answer
 
 
 def capital_question(draw: Draw) -> tuple[str, str]:
