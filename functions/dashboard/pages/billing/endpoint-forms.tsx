@@ -4,9 +4,8 @@ import { Dialog } from "../../dialog.tsx";
 import { Choices, Field, Form, textOf } from "../../form.tsx";
 import { moment } from "../../format.ts";
 import { useOnce } from "../../once.ts";
-import { Copy } from "../../parts.tsx";
 import { changed } from "../../query.ts";
-import { OVERLAPS } from "../keys/overlaps.ts";
+import { Overlap, ShownOnce } from "../../secret.tsx";
 import { type Endpoint, EVENTS, type EventType, type MadeEndpoint } from "./endpoint.ts";
 
 export function EditEndpoint({
@@ -102,20 +101,7 @@ export function RotateSecret({
     <Dialog title="Rotate the signing secret" onClose={onClose}>
       <Form submit={submit} label="Rotate secret" onCancel={onClose}>
         <p>Until the overlap is over each delivery carries a signature of both, so that you can move over.</p>
-        <Field
-          name="overlap_seconds"
-          label={`The secret …${endpoint.secrets[0]?.hint ?? ""} goes on signing for`}
-        >
-          {(attributes) => (
-            <select {...attributes}>
-              {Object.entries(OVERLAPS).map(([value, label]) => (
-                <option value={value} selected={value === "86400"}>
-                  {label}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
+        <Overlap label={`The secret …${endpoint.secrets[0]?.hint ?? ""} goes on signing for`} />
       </Form>
     </Dialog>
   );
@@ -158,31 +144,16 @@ export function Secret({
 }) {
   const former = endpoint.secrets.find(({ expires_at }) => expires_at !== null);
   return (
-    <Dialog title="The signing secret" onClose={onClose} kept>
-      <div class="told">
-        <p class="notice warn">
-          <b>Copy it now.</b> It is shown this once and cannot be read again.
+    <ShownOnce title="The signing secret" secret={endpoint.secret} copy="Copy secret" onClose={onClose}>
+      <p class="url">
+        Deliveries to {endpoint.url} are signed with it. The libraries of Standard Webhooks take it as it is.
+      </p>
+      {former?.expires_at && (
+        <p>
+          The old one, <span class="mono">…{former.hint}</span>, signs beside it until{" "}
+          {moment(former.expires_at, zone)} ({zone}).
         </p>
-        <div class="secret">
-          <code>{endpoint.secret}</code>
-          <Copy text={endpoint.secret} label="Copy secret" />
-        </div>
-        <p class="url">
-          Deliveries to {endpoint.url} are signed with it. The libraries of Standard Webhooks take it as it
-          is.
-        </p>
-        {former?.expires_at && (
-          <p>
-            The old one, <span class="mono">…{former.hint}</span>, signs beside it until{" "}
-            {moment(former.expires_at, zone)} ({zone}).
-          </p>
-        )}
-        <div class="form-end">
-          <button type="button" class="primary" onClick={onClose}>
-            I have kept it
-          </button>
-        </div>
-      </div>
-    </Dialog>
+      )}
+    </ShownOnce>
   );
 }

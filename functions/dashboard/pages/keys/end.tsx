@@ -1,10 +1,10 @@
 /** Rotating a key, and revoking one. */
 import { session } from "../../api.ts";
 import { Dialog } from "../../dialog.tsx";
-import { Field, Form, textOf } from "../../form.tsx";
+import { Form, textOf } from "../../form.tsx";
 import { ago, moment } from "../../format.ts";
+import { Overlap } from "../../secret.tsx";
 import type { Key, MadeKey } from "./keys.ts";
-import { OVERLAPS } from "./overlaps.ts";
 import { send } from "./send.ts";
 
 export function Rotate({
@@ -33,24 +33,13 @@ export function Rotate({
             move to later.
           </p>
         )}
-        <Field
-          name="overlap_seconds"
+        <Overlap
           label={`The old key, …${key.hint}, goes on working for`}
           hint={
             key.id === session.value?.key.id &&
             "You are signed in with it: when it ends, so does this session."
           }
-        >
-          {(attributes) => (
-            <select {...attributes}>
-              {Object.entries(OVERLAPS).map(([value, label]) => (
-                <option value={value} selected={value === "86400"}>
-                  {label}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
+        />
       </Form>
     </Dialog>
   );

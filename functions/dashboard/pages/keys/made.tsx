@@ -1,9 +1,9 @@
 /** A key that was just made, shown this once, with a line that tries it. */
 import { session } from "../../api.ts";
-import { Dialog } from "../../dialog.tsx";
 import { moment } from "../../format.ts";
 import { Copy } from "../../parts.tsx";
 import { useApi } from "../../query.ts";
+import { ShownOnce } from "../../secret.tsx";
 import { hasEnded, type Key, type MadeKey } from "./keys.ts";
 
 export interface Shown {
@@ -25,32 +25,23 @@ export function Made({
 }) {
   const curl = useCurl(key);
   return (
-    <Dialog title={former ? `The new key of ${key.name}` : `The key ${key.name}`} onClose={onClose} kept>
-      <div class="told">
-        <p class="notice warn">
-          <b>Copy it now.</b> It is shown this once and cannot be read again.
-        </p>
-        <div class="secret">
-          <code>{key.key}</code>
-          <Copy text={key.key} label="Copy key" />
-        </div>
-        {former && <Overlap former={keys.find(({ id }) => id === former.id) ?? former} zone={zone} />}
-        <h3>Try it</h3>
-        <div class="secret">
-          <pre>{curl}</pre>
-          <Copy text={curl} label="Copy command" />
-        </div>
-        <div class="form-end">
-          <button type="button" class="primary" onClick={onClose}>
-            I have kept it
-          </button>
-        </div>
+    <ShownOnce
+      title={former ? `The new key of ${key.name}` : `The key ${key.name}`}
+      secret={key.key}
+      copy="Copy key"
+      onClose={onClose}
+    >
+      {former && <Former former={keys.find(({ id }) => id === former.id) ?? former} zone={zone} />}
+      <h3>Try it</h3>
+      <div class="secret">
+        <pre>{curl}</pre>
+        <Copy text={curl} label="Copy command" />
       </div>
-    </Dialog>
+    </ShownOnce>
   );
 }
 
-function Overlap({ former, zone }: { former: Key; zone: string }) {
+function Former({ former, zone }: { former: Key; zone: string }) {
   const old = <span class="mono">…{former.hint}</span>;
   if (hasEnded(former) || !former.expires_at) return <p>The old key, {old}, has ended.</p>;
   return (
